@@ -1,0 +1,47 @@
+"""The base of every serializer: unknown fields are refused, read-only ones in a body ignored."""
+
+import uuid
+from typing import Any
+
+from rest_framework import serializers
+
+from access.models import Owned
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """Refuses fields it does not know, naming those it does where they are few."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = sorted(str(name) for name in data if name not in self.fields)
+            if unknown:
+                raise serializers.ValidationError(
+                    {name[:100]: ["There is no such field."] for name in unknown[:20]}
+                )
+        return super().to_internal_value(data)
+
+
+class StrictModelSerializer(StrictSerializer, serializers.ModelSerializer[Any]):
+    """The same over a model. Uniqueness is the database's to tell; see the domain functions."""
+
+    def get_unique_together_validators(self) -> list[Any]:
+        return []
+
+
+class OwnedSerializer(StrictModelSerializer):
+    """What every object carries."""
+
+    project_id = serializers.UUIDField(read_only=True)
+    user_id = serializers.UUIDField(read_only=True)
+
+    class Meta:
+        model = Owned
+        fields: tuple[str, ...] = ("id", "project_id", "user_id", "created_at")
+        read_only_fields: tuple[str, ...] = ("id", "created_at")
+
+
+def parsed_uuid(text: object) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(str(text))
+    except ValueError:
+        return None

@@ -1,0 +1,2 @@
+def home(request, context): return context
+def navigation(request): return []

@@ -1,0 +1,249 @@
+"""Every setting, read from the environment in this one place.
+
+Importing it needs no server and no secret; what is missing or wrong is said by the system checks
+(`config/checks.py`) and refused when a process of the service starts.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import environ
+
+from config import embedded, generated
+
+# The pinned tzdata package is what counts, not the files of the operating system.
+os.environ["PYTHONTZPATH"] = ""
+
+env = environ.Env()
+BASE_DIR = Path(__file__).resolve().parent.parent
+EVALSCHED_DATA_DIR = Path(env.str("EVALSCHED_DATA_DIR", "") or BASE_DIR / ".evalsched").absolute()
+_generated = generated.load(EVALSCHED_DATA_DIR)
+_embedded = embedded.addresses(EVALSCHED_DATA_DIR)
+
+# --- Security -----------------------------------------------------------------------------------
+SECRET_KEY = env.str("SECRET_KEY", "") or _generated.get("SECRET_KEY", "")
+FIELD_ENCRYPTION_KEYS: list[str] = env.list("FIELD_ENCRYPTION_KEYS", default=[]) or (
+    _generated["FIELD_ENCRYPTION_KEYS"].split(",") if "FIELD_ENCRYPTION_KEYS" in _generated else []
+)
+SERVICE_ROLE_KEY = env.str("SERVICE_ROLE_KEY", "")
+DEBUG = env.bool("DEBUG", False)
+HOST = env.str("HOST", "127.0.0.1")
+PORT = env.int("PORT", 8000)
+PUBLIC_URL = (env.str("PUBLIC_URL", "") or f"http://{HOST}:{PORT}").rstrip("/")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", HOST])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[PUBLIC_URL])
+TRUSTED_PROXY = env.bool("TRUSTED_PROXY", False)
+if TRUSTED_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    USE_X_FORWARDED_HOST = True
+_https = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _https
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _https
+SESSION_COOKIE_HTTPONLY = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+EVALSCHED_PRIVATE_HOSTS = env.list("EVALSCHED_PRIVATE_HOSTS", default=[])
+# The largest body a request may have; imports have a limit of their own.
+EVALSCHED_MAX_BODY_BYTES = env.int("EVALSCHED_MAX_BODY_BYTES", 2 * 1024 * 1024)
+EVALSCHED_MAX_BODY_IMPORT_BYTES = env.int("EVALSCHED_MAX_BODY_IMPORT_BYTES", 50 * 1024 * 1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = EVALSCHED_MAX_BODY_IMPORT_BYTES
+EVALSCHED_RATE_LIMIT_READS = env.int("EVALSCHED_RATE_LIMIT_READS", 600)
+EVALSCHED_RATE_LIMIT_WRITES = env.int("EVALSCHED_RATE_LIMIT_WRITES", 120)
+EVALSCHED_RATE_LIMIT_LOGINS = env.int("EVALSCHED_RATE_LIMIT_LOGINS", 10)
+
+# --- Application --------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "django_structlog",
+    "config",
+    "evalsched",
+    "batches",
+    "alerts",
+    "access",
+]
+MIDDLEWARE = [
+    "config.middleware.request_id",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "config.middleware.optional_slash",
+    "config.middleware.unavailable",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = True
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "config" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_USER_MODEL = "access.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "static"
+# Without collectstatic (`make up`) the files are served from where the packages keep them.
+WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+WHITENOISE_AUTOREFRESH = False
+
+# --- PostgreSQL ---------------------------------------------------------------------------------
+EVALSCHED_PROCESS = env.str("EVALSCHED_PROCESS", "web")  # web | worker | beat: whose limits apply
+DATABASES: dict[str, Any] = {"default": env.db("DATABASE_URL", _embedded.database_url)}
+DATABASES["default"] |= {
+    # A child of the pool keeps its connection over tasks; a broken one is found before its use.
+    "CONN_MAX_AGE": 60,
+    "CONN_HEALTH_CHECKS": True,
+    "OPTIONS": DATABASES["default"].get("OPTIONS", {})
+    | {
+        "connect_timeout": 5,
+        "application_name": f"evalsched-{EVALSCHED_PROCESS}",
+        "options": " ".join(
+            [
+                f"-c statement_timeout={60_000 if EVALSCHED_PROCESS == 'worker' else 10_000}",
+                "-c idle_in_transaction_session_timeout=60000",
+                "-c lock_timeout=5000",
+            ]
+        ),
+    },
+}
+
+# --- Redis --------------------------------------------------------------------------------------
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or _embedded.broker_url
+REDIS_URL = env.str("REDIS_URL", "") or (
+    _embedded.redis_url
+    if CELERY_BROKER_URL == _embedded.broker_url
+    else CELERY_BROKER_URL
+    if CELERY_BROKER_URL.startswith(("redis://", "rediss://"))
+    else ""
+)
+
+# --- Celery: the settings and their reasons stand in config/celery.py ------------------------------
+
+# --- Mail ---------------------------------------------------------------------------------------
+_mail = env.email_url("EMAIL_URL", "consolemail://")
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_HOST = _mail.get("EMAIL_HOST") or "localhost"
+EMAIL_PORT = _mail.get("EMAIL_PORT") or 25
+EMAIL_HOST_USER = _mail.get("EMAIL_HOST_USER") or ""
+EMAIL_HOST_PASSWORD = _mail.get("EMAIL_HOST_PASSWORD") or ""
+EMAIL_USE_TLS = bool(_mail.get("EMAIL_USE_TLS"))
+EMAIL_USE_SSL = bool(_mail.get("EMAIL_USE_SSL"))
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "evalsched@localhost")
+
+# --- evalsched ----------------------------------------------------------------------------------
+EVALSCHED_ADMIN_USERNAME = env.str("EVALSCHED_ADMIN_USERNAME", "admin")
+EVALSCHED_ADMIN_PASSWORD = env.str("EVALSCHED_ADMIN_PASSWORD", "")
+EVALSCHED_ADMIN_EMAIL = env.str("EVALSCHED_ADMIN_EMAIL", "admin@localhost")
+EVALSCHED_DEMO = env.bool("EVALSCHED_DEMO", False)
+DEMO_BASE_URL = f"{PUBLIC_URL}/demo/v1"
+EVALSCHED_TICK_SECONDS = env.int("EVALSCHED_TICK_SECONDS", 10)
+EVALSCHED_LEASE_SECONDS = env.int("EVALSCHED_LEASE_SECONDS", 25)
+EVALSCHED_SLICE_SECONDS = env.int("EVALSCHED_SLICE_SECONDS", 45)
+EVALSCHED_SOFT_SHUTDOWN_SECONDS = env.int("EVALSCHED_SOFT_SHUTDOWN_SECONDS", 30)
+EVALSCHED_MAX_CONCURRENT_RUNS = env.int("EVALSCHED_MAX_CONCURRENT_RUNS", 3)
+EVALSCHED_RUN_TIMEOUT_SECONDS = env.int("EVALSCHED_RUN_TIMEOUT_SECONDS", 600)
+EVALSCHED_MAX_CONSECUTIVE_FAILURES = env.int("EVALSCHED_MAX_CONSECUTIVE_FAILURES", 3)
+EVALSCHED_MIN_COVERAGE_PERCENT = env.int("EVALSCHED_MIN_COVERAGE_PERCENT", 80)
+EVALSCHED_LOG_FORMAT = env.str("EVALSCHED_LOG_FORMAT", "json")
+EVALSCHED_LOG_LEVEL = env.str("EVALSCHED_LOG_LEVEL", "INFO")
+EVALSCHED_METRICS_TOKEN = env.str("EVALSCHED_METRICS_TOKEN", "")
+
+# --- API ----------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["access.api.parsing.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PAGINATION_CLASS": "access.api.pagination.Pagination",
+    "DEFAULT_FILTER_BACKENDS": [
+        "django_filters.rest_framework.DjangoFilterBackend",
+        "access.api.pagination.Ordering",
+    ],
+    "DEFAULT_SCHEMA_CLASS": "access.api.schema.Schema",
+    "EXCEPTION_HANDLER": "access.api.failures.answer",
+    "UNAUTHENTICATED_USER": None,
+    "COERCE_DECIMAL_TO_STRING": True,
+    "URL_FORMAT_OVERRIDE": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "evalsched",
+    "DESCRIPTION": "Scheduled evaluations of language-model applications.",
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": [],
+    "SERVE_PERMISSIONS": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": "/api",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "access.api.schema.finish",
+    ],
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+}
+UNFOLD: dict[str, Any] = {
+    "SITE_TITLE": "evalsched",
+    "SITE_HEADER": "evalsched",
+    "SITE_SYMBOL": "monitoring",
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "config.dashboard.home",
+    "SIDEBAR": {"show_search": False, "navigation": "config.dashboard.navigation"},
+}
+
+# --- Logs ---------------------------------------------------------------------------------------
+DJANGO_STRUCTLOG_CELERY_ENABLED = True
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10
+DJANGO_STRUCTLOG_CELERY_TASK_START_LOG_LEVEL = 10
+DJANGO_STRUCTLOG_CELERY_TASK_SUCCESS_LOG_LEVEL = 10
+LOGGING_CONFIG = "config.logs.configure"
+LOGGING = {"format": EVALSCHED_LOG_FORMAT, "level": EVALSCHED_LOG_LEVEL}
+SILENCED_SYSTEM_CHECKS: list[str] = []

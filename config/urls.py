@@ -1,0 +1,33 @@
+"""Every address of the service."""
+
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from config import health
+
+# What answers without credentials; a test holds every other route to asking for them.
+OPEN = (
+    path("healthz", health.alive, name="alive"),
+    path("readyz", health.ready, name="ready"),
+)
+
+urlpatterns = [
+    *OPEN,
+    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("api/", include("access.urls")),
+    path("api/", include("batches.urls")),
+    path("api/", include("evalsched.urls")),
+    path("admin/", admin.site.urls),
+    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+]
+if settings.EVALSCHED_DEMO:
+    urlpatterns.insert(0, path("demo/", include("config.demo.urls")))
+
+handler400 = "access.api.failures.bad_request"
+handler403 = "access.api.failures.permission_denied"
+handler404 = "access.api.failures.not_found"
+handler500 = "access.api.failures.server_error"

@@ -1,0 +1,209 @@
+"""When it runs, and did it get worse."""
+
+import uuid
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from access.isolation import owned_key
+from access.models import Owned
+from access.states import StatefulQuerySet
+
+
+class ScheduleType(models.TextChoices):
+    HOURLY = "hourly", "Hourly"
+    DAILY = "daily", "Daily at 02:00"
+    WEEKLY = "weekly", "Mondays at 02:00"
+    CUSTOM = "custom", "Cron expression"
+
+
+class OverlapPolicy(models.TextChoices):
+    """What to do when an occurrence comes due while an earlier run is under way."""
+
+    SKIP = "skip", "Skip the new one"
+    CANCEL_PREVIOUS = "cancel_previous", "Cancel the earlier one"
+    ALLOW = "allow", "Let both run"
+
+
+class CatchupPolicy(models.TextChoices):
+    """Which of the occurrences that an outage swallowed are run after it."""
+
+    LATEST = "latest", "The newest"
+    EARLIEST = "earliest", "The oldest"
+    ALL = "all", "All of them"
+    NONE = "none", "None"
+
+
+class LastRunStatus(models.TextChoices):
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Schedule(Owned):
+    """What is evaluated when. `next_run_at` is when it is due; null while it is not active."""
+
+    name = models.CharField(max_length=200)
+    description = models.TextField(blank=True)
+    schedule_type = models.CharField(max_length=10, choices=ScheduleType)
+    cron_expression = models.CharField(max_length=200, blank=True)
+    timezone = models.CharField(max_length=64, default="UTC")
+    dst_gap = models.CharField(max_length=10, blank=True)
+    dst_overlap = models.CharField(max_length=10, blank=True)
+    suite = owned_key("batches.TestSuite", related_name="schedules")
+    endpoint = owned_key("batches.ModelEndpoint", related_name="schedules")
+    batch_test_config = models.JSONField(default=dict, blank=True)
+    is_active = models.BooleanField(default=True)
+    overlap_policy = models.CharField(
+        max_length=20, choices=OverlapPolicy, default=OverlapPolicy.SKIP
+    )
+    catchup_policy = models.CharField(
+        max_length=10, choices=CatchupPolicy, default=CatchupPolicy.LATEST
+    )
+    catchup_window_minutes = models.PositiveIntegerField(null=True, blank=True)
+    alert_on_failure = models.BooleanField(default=True)
+    alert_on_regression = models.BooleanField(default=True)
+    regression_threshold_percent = models.FloatField(default=10)
+    next_run_at = models.DateTimeField(null=True, blank=True)
+    last_run_at = models.DateTimeField(null=True, blank=True)
+    last_run_status = models.CharField(max_length=10, choices=LastRunStatus, blank=True)
+    last_run_id = models.UUIDField(null=True, blank=True)
+    consecutive_failures = models.PositiveIntegerField(default=0)
+    pause_reason = models.TextField(blank=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    suite_id: uuid.UUID
+    endpoint_id: uuid.UUID
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "name"], name="one_schedule_of_a_name"),
+            models.CheckConstraint(
+                condition=Q(schedule_type=ScheduleType.CUSTOM) ^ Q(cron_expression=""),
+                name="cron_iff_custom",
+            ),
+            models.CheckConstraint(
+                condition=Q(is_active=True) | Q(next_run_at__isnull=True),
+                name="inactive_is_never_due",
+            ),
+            models.CheckConstraint(
+                condition=Q(regression_threshold_percent__gte=0, regression_threshold_percent__lte=100),
+                name="threshold_is_a_percentage",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["project", "-created_at"], name="schedule_newest"),
+            # The tick looks for due schedules, oldest first.
+            models.Index(fields=["next_run_at"], condition=Q(is_active=True), name="schedule_due"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RunStatus(models.TextChoices):
+    TRIGGERED = "triggered"  # waits for a place under the cluster's cap
+    RUNNING = "running"  # has its batch
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"  # another run of the schedule was in its way
+    MISSED = "missed"  # nobody was there at its time
+
+
+RUN_OPEN = frozenset({RunStatus.TRIGGERED, RunStatus.RUNNING})
+RUN_FINISHED = frozenset(RunStatus) - RUN_OPEN
+
+
+class RunTrigger(models.TextChoices):
+    SCHEDULE = "schedule"
+    MANUAL = "manual"
+    API = "api"
+    BACKFILL = "backfill"
+
+
+class RunQuerySet(StatefulQuerySet["Run"]):
+    SOURCES: ClassVar = {
+        RunStatus.TRIGGERED: frozenset(),
+        RunStatus.RUNNING: frozenset({RunStatus.TRIGGERED}),
+        RunStatus.COMPLETED: frozenset({RunStatus.RUNNING}),
+        RunStatus.FAILED: RUN_OPEN,
+        RunStatus.CANCELLED: RUN_OPEN,
+        RunStatus.SKIPPED: frozenset(),
+        RunStatus.MISSED: frozenset(),
+    }
+
+    def open(self) -> "RunQuerySet":
+        return self.filter(status__in=RUN_OPEN)
+
+
+class Run(Owned):
+    """One occurrence of a schedule, or one press of its button, and what came of it."""
+
+    schedule = owned_key("evalsched.Schedule", related_name="runs")
+    status = models.CharField(max_length=10, choices=RunStatus, default=RunStatus.TRIGGERED)
+    trigger = models.CharField(max_length=10, choices=RunTrigger)
+    scheduled_for = models.DateTimeField()
+    triggered_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    batch = owned_key("batches.Batch", null=True, related_name="runs")
+    total_prompts = models.PositiveIntegerField(null=True, blank=True)
+    successful_prompts = models.PositiveIntegerField(null=True, blank=True)
+    failed_prompts = models.PositiveIntegerField(null=True, blank=True)
+    avg_latency_ms = models.FloatField(null=True, blank=True)
+    p95_latency_ms = models.FloatField(null=True, blank=True)
+    avg_ttft_ms = models.FloatField(null=True, blank=True)
+    avg_quality_score = models.FloatField(null=True, blank=True)
+    total_cost = models.DecimalField(max_digits=18, decimal_places=12, null=True, blank=True)
+    error_message = models.TextField(blank=True)
+    error_details = models.JSONField(default=dict, blank=True)
+    # The schedule's configuration when the run was made; later edits do not reach it.
+    snapshot = models.JSONField(default=dict)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    schedule_id: uuid.UUID
+    batch_id: uuid.UUID | None
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-scheduled_for", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["schedule", "scheduled_for"],
+                condition=Q(trigger="schedule"),
+                name="one_run_per_occurrence",
+            ),
+            models.CheckConstraint(condition=Q(status__in=RunStatus.values), name="run_status"),
+            models.CheckConstraint(
+                condition=Q(status__in=RUN_FINISHED, completed_at__isnull=False)
+                | Q(status__in=RUN_OPEN, completed_at__isnull=True),
+                name="run_finished_iff_dated",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=RunStatus.RUNNING)
+                | Q(started_at__isnull=False, deadline_at__isnull=False),
+                name="run_running_has_a_deadline",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=RunStatus.FAILED) | ~Q(error_message=""),
+                name="run_failed_says_why",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["schedule", "-scheduled_for"], name="run_newest"),
+            models.Index(fields=["batch"], name="run_of_batch"),
+            # Admission takes the oldest waiting run; the cap counts the running ones.
+            models.Index(
+                fields=["scheduled_for"],
+                condition=Q(status__in=["triggered", "running"]),
+                name="run_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.trigger} run for {self.scheduled_for:%Y-%m-%d %H:%M} UTC"

@@ -6,4 +6,4 @@ class WiringConfig(AppConfig):
     verbose_name = "Wiring"
 
     def ready(self) -> None:
-        from config import celery, checks  # noqa: F401, PLC0415  the app and the checks register themselves
+        from config import celery, checks  # noqa: F401  the app and the checks register themselves

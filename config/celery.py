@@ -80,6 +80,6 @@ def _tell_the_pool(**_: Any) -> None:
 @signals.worker_init.connect
 @signals.beat_init.connect
 def _print_configuration(**_: Any) -> None:
-    from config.checks import print_configuration  # noqa: PLC0415  needs Django to be set up
+    from config.checks import print_configuration
 
     print_configuration()

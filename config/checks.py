@@ -26,7 +26,9 @@ def secrets_are_set(**_: Any) -> list[CheckMessage]:
         found.append(Error("FIELD_ENCRYPTION_KEYS is missing.", hint=hint, id="evalsched.E002"))
     if any(len(key) < _SHORTEST_SECRET for key in settings.FIELD_ENCRYPTION_KEYS):
         hint = "Use 32 random characters or more for each key."
-        found.append(Error("A key in FIELD_ENCRYPTION_KEYS is short.", hint=hint, id="evalsched.E003"))
+        found.append(
+            Error("A key in FIELD_ENCRYPTION_KEYS is short.", hint=hint, id="evalsched.E003")
+        )
     if settings.SERVICE_ROLE_KEY and len(settings.SERVICE_ROLE_KEY) < _SHORTEST_SECRET:
         hint = "Use 32 random characters or more, or leave it unset."
         found.append(Error("SERVICE_ROLE_KEY is short.", hint=hint, id="evalsched.E004"))

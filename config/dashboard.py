@@ -1,2 +1,6 @@
-def home(request, context): return context
-def navigation(request): return []
+def home(request, context):
+    return context
+
+
+def navigation(request):
+    return []

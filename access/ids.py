@@ -17,4 +17,6 @@ def uuid7() -> uuid.UUID:
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10))
     high, low = random >> 68, random & ((1 << 62) - 1)
-    return uuid.UUID(int=(milliseconds & 0xFFFFFFFFFFFF) << 80 | _VERSION_7 | high << 64 | _VARIANT | low)
+    return uuid.UUID(
+        int=(milliseconds & 0xFFFFFFFFFFFF) << 80 | _VERSION_7 | high << 64 | _VARIANT | low
+    )

@@ -181,7 +181,8 @@ class ApiRole(Operation):
                         WHEN duplicate_object OR unique_violation OR internal_error THEN NULL;
                         WHEN insufficient_privilege THEN RAISE EXCEPTION
                             'this login may not create roles; as administrator run: '
-                            'CREATE ROLE {API_ROLE} NOLOGIN; GRANT {API_ROLE} TO "%";', current_user;
+                            'CREATE ROLE {API_ROLE} NOLOGIN; GRANT {API_ROLE} TO "%";',
+                            current_user;
                     END;
                 END IF;
                 IF NOT pg_has_role(current_user, '{API_ROLE}', 'MEMBER') THEN

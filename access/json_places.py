@@ -5,7 +5,7 @@ Positions are offsets into the text; lines and columns count characters from 1.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # Strings, marks, and whatever else stands together. The end of a string is optional and the
 # quantifiers possessive, so that an unterminated string costs linear time.
@@ -64,18 +64,28 @@ def repeated_key(text: str) -> int:
     return 0
 
 
-def position_of(text: str, path: str) -> tuple[int, int]:
-    """Return line and column, from 1, of the value at `path` in the JSON object or array `text`.
+def positions_of(text: str, paths: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return line and column, from 1, of the value at each of `paths` in the JSON text `text`.
 
-    `path` is written as in the details of a refusal: `assertions[1].type`. Where there is no such
-    value, a field that is missing for example, it is the place of what should hold it.
+    A path is written as in the details of a refusal: `assertions[1].type`. Where there is no such
+    value, a field that is missing for example, it is the place of what should hold it. One pass,
+    however many paths.
     """
-    best_length, best = -1, 0
-    for where, start in _values(text):
-        inside = path == where or path.startswith((f"{where}.", f"{where}[")) or not where
-        if inside and len(where) > best_length:
-            best_length, best = len(where), start
-    return place(text, best)
+    ways = {path: list(_holders(path)) for path in paths}
+    wanted = {where for way in ways.values() for where in way}
+    starts = {where: start for where, start in _values(text) if where in wanted}
+    return {
+        path: place(text, next(starts[where] for where in reversed(way) if where in starts))
+        for path, way in ways.items()
+    }
+
+
+def _holders(path: str) -> Iterator[str]:
+    """Yield the paths of what holds the value at `path`, outermost first, and then its own."""
+    yield ""
+    for step in re.finditer(r"[.\[]", path):
+        yield path[: step.start()]
+    yield path
 
 
 def _values(text: str) -> Iterator[tuple[str, int]]:

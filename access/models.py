@@ -1,7 +1,6 @@
 """Who may reach what: people, projects, keys, and the trail they leave."""
 
 import uuid
-from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser, UserManager
 from django.contrib.postgres.fields import ArrayField
@@ -15,7 +14,7 @@ class User(AbstractUser):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     timezone = models.CharField(max_length=64, default="UTC")
 
-    objects: ClassVar[UserManager["User"]] = UserManager()
+    objects = UserManager()  # type: ignore[misc]  # a class variable to Django, and in effect
 
 
 class Project(models.Model):
@@ -100,7 +99,8 @@ class Owned(models.Model):
     """A row that belongs to a project and remembers who made it.
 
     Its table is set up by the migration operation `access.isolation.OwnedTable`. Foreign keys
-    between owned tables are `isolation.owned_key(...)`; the database holds them with the project in.
+    between owned tables are made with `isolation.owned_key`; the database holds them together with
+    the project.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -97,8 +97,6 @@ def _keep_an_admin(actor: Actor, member: Membership, *, unless: bool) -> None:
     """Refuse to leave a project without an admin. The lock makes two leaving admins take turns."""
     if unless:
         return
-    admins = Membership.objects.select_for_update().filter(
-        project=actor.project, role=Role.ADMIN
-    )
+    admins = Membership.objects.select_for_update().filter(project=actor.project, role=Role.ADMIN)
     if {admin.pk for admin in admins} == {member.pk}:
         raise Conflict("This is the project's last admin. Make somebody else admin first.")

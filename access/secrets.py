@@ -101,7 +101,7 @@ else:
 
 
 class SecretField(_TextField):
-    """A text column holding ciphertext. Assign a `str` to set, read a `Secret` or an empty string."""
+    """A text column holding ciphertext. Assign a `str`; read a `Secret` or an empty string."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.update(blank=True, default="", editable=False)

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from access import clock, keys, projects
 from access.actors import ALL_SCOPES, Actor
 from access.errors import NotFound, Unauthenticated
-from access.models import Scope, User
+from access.models import Role, Scope, User
 
 
 class Credentials(BaseAuthentication):
@@ -60,7 +60,7 @@ def _actor_of_key(request: Request, text: str) -> tuple[User, Actor]:
     actor = Actor(
         user=key.user,
         project=key.project,
-        role=member.role,
+        role=Role(member.role),
         scopes=frozenset(Scope(scope) for scope in key.scopes),
         via="api_key",
         key_id=key.pk,
@@ -88,7 +88,7 @@ def _in_project(request: Request, user: User, *, via: str, scopes: frozenset[Sco
             raise NotFound("X-Project-Id is not the id of a project.")
         project_id = named
     member = projects.membership(user, project_id)
-    return Actor(user=user, project=member.project, role=member.role, scopes=scopes, via=via)
+    return Actor(user=user, project=member.project, role=Role(member.role), scopes=scopes, via=via)
 
 
 def _uuid(text: str) -> uuid.UUID | None:
@@ -100,7 +100,7 @@ def _uuid(text: str) -> uuid.UUID | None:
 
 class _CredentialsInSchema(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = Credentials
-    name = ["apiKey", "apiKeyHeader", "session"]  # type: ignore[assignment]
+    name = ["apiKey", "apiKeyHeader", "session"]
 
     def get_security_definition(self, auto_schema: Any) -> Any:
         return [

@@ -42,6 +42,9 @@ _PROJECT_HEADER = {
 
 
 class Schema(AutoSchema):
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        return self.method == "GET" and bool(getattr(self.view, "lists", False))
+
     def get_tags(self) -> list[str]:
         return [self.path.removeprefix("/api/").split("/")[0].replace("-", " ")]
 

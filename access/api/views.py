@@ -31,8 +31,10 @@ _SAFE = {"GET", "HEAD", "OPTIONS"}
 
 class ApiView(GenericAPIView):  # type: ignore[type-arg]
     authentication_classes = (Credentials,)
-    queryset: ClassVar[Any] = None
+    queryset: Any = None
     calls_out: ClassVar[bool] = False
+    # GET answers a page of rows.
+    lists: ClassVar[bool] = False
     # POSTs that start work take an Idempotency-Key.
     starts_work: ClassVar[bool] = False
     write_scope: ClassVar[Scope] = Scope.WRITE
@@ -94,7 +96,7 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
         return Actor(
             user=actor.user,
             project=member.project,
-            role=member.role,
+            role=Role(member.role),
             scopes=actor.scopes,
             via=actor.via,
             key_id=actor.key_id,
@@ -104,7 +106,7 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
         method = (request.method or "").lower()
         handler = getattr(self, method, None) if method in self.http_method_names else None
         if handler is None:
-            return self.http_method_not_allowed(request)  # type: ignore[return-value]
+            return self.http_method_not_allowed(request)
         if self.calls_out:
             response: Response = handler(request, **self.kwargs)
             return response
@@ -112,8 +114,8 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
             key = request.headers.get("Idempotency-Key")
             if method == "post" and key and self.starts_work:
                 return self._handle_once(handler, request, key)
-            response = handler(request, **self.kwargs)
-            return response
+            answered: Response = handler(request, **self.kwargs)
+            return answered
 
     def _handle_once(self, handler: Any, request: Request, key: str) -> Response:
         def work() -> idempotency.Answer:

@@ -1,0 +1,187 @@
+"""One call of a model, with its retries. Knows no database, batch or limiter."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from access import egress
+from access.egress import PrivateHosts, Session
+from batches.providers import PROVIDERS
+from batches.providers.base import Answer, Call, CallFailed, Endpoint, ErrorClass
+
+_RATE_LIMITED = 429
+_CHECK_TIMEOUT_S = 15.0
+_BAD_REQUEST = 400
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long to wait before trying again, and how often.
+
+    Full jitter: the calls that a failing server turned away together do not come back together.
+    A broken server gets 5 attempts (7.5 s of waiting at most), so that a dead one opens the
+    batch's circuit soon. A busy one gets 8 (about a minute), because limits count by the minute.
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+
+    first_s: float = 0.5
+    most_s: float = 30.0
+    attempts: int = 5
+    attempts_when_limited: int = 8
+    uniform: Callable[[float, float], float] = field(default=random.uniform, repr=False)
+    sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
+
+    def wait_s(self, attempt: int, failure: CallFailed) -> float | None:
+        """Return the seconds to wait after `attempt` (from 1) failed, or None to give up.
+
+        What the server asked for is a minimum: the jitter comes on top of it.
+        """
+        limited = failure.status == _RATE_LIMITED
+        if not failure.retryable or attempt >= (
+            self.attempts_when_limited if limited else self.attempts
+        ):
+            return None
+        if failure.retry_after_s is not None:
+            return failure.retry_after_s + self.uniform(0, self.first_s)
+        return self.uniform(0, min(self.most_s, self.first_s * 2 ** (attempt - 1)))
+
+
+BACKOFF = Backoff()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a call: an answer, or an error class with its sentence.
+
+    `answer.latency_ms` is that of the attempt that answered; `wall_ms` includes all waiting.
+    """
+
+    answer: Answer | None
+    error_class: ErrorClass | None
+    error: str
+    attempts: int
+    wall_ms: float
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Whether an endpoint answers, in a sentence; `latency_ms` is None where it does not."""
+
+    ok: bool
+    sentence: str
+    latency_ms: float | None = None
+    model: str = ""
+
+
+async def call(
+    session: Session,
+    endpoint: Endpoint,
+    question: Call,
+    *,
+    deadline: float,
+    on_wait: Callable[[float, CallFailed], None] | None = None,
+    backoff: Backoff = BACKOFF,
+) -> Outcome:
+    """Ask until there is an answer, nothing to hope for, or `deadline` (`time.monotonic()`).
+
+    `on_wait` hears of every wait before it begins: its seconds and the failure that caused it.
+    Cancelling passes through at once; nothing else is raised.
+    """
+    started = time.monotonic()
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            answer = await _attempt(session, endpoint, question, deadline - time.monotonic())
+        except CallFailed as failure:
+            wait_s = backoff.wait_s(attempt, failure)
+            if wait_s is None:
+                return _failed(failure.error_class, failure.sentence, attempt, started)
+            if time.monotonic() + wait_s >= deadline:
+                sentence = f"{failure.sentence} (no time left to try again)"
+                return _failed(failure.error_class, sentence, attempt, started)
+            if on_wait:
+                on_wait(wait_s, failure)
+            await backoff.sleep(wait_s)
+        else:
+            return Outcome(answer, None, "", attempt, _ms_since(started))
+
+
+async def check(
+    session: Session, endpoint: Endpoint, *, timeout_s: float = _CHECK_TIMEOUT_S
+) -> CheckResult:
+    """Make one tiny call and say in words whether the endpoint works. Raises nothing."""
+    question = Call(
+        messages=[{"role": "user", "content": "Say OK."}],
+        parameters={"max_tokens": 1},
+        timeout_s=timeout_s,
+    )
+    try:
+        try:
+            answer = await _complete(session, endpoint, question)
+        except CallFailed as failure:
+            if failure.status != _BAD_REQUEST:
+                raise
+            # Reasoning models refuse `max_tokens`, and think before their first token.
+            second = replace(question, parameters={"max_tokens": None})
+            answer = await _complete(session, endpoint, second)
+    except CallFailed as failure:
+        # A model that declines to answer has been reached all the same.
+        reached = failure.error_class is ErrorClass.REFUSED
+        return CheckResult(ok=reached, sentence=failure.sentence)
+    model = answer.model or endpoint.model
+    return CheckResult(
+        ok=True,
+        sentence=f"{model} answered in {answer.latency_ms:.0f} ms",
+        latency_ms=answer.latency_ms,
+        model=model,
+    )
+
+
+def check_now(
+    endpoint: Endpoint, private: PrivateHosts, *, timeout_s: float = _CHECK_TIMEOUT_S
+) -> CheckResult:
+    """Do as `check`, for callers without a running loop (a view). Open no transaction around it."""
+
+    async def with_session() -> CheckResult:
+        async with egress.session(private=private, limit=1) as session:
+            return await check(session, endpoint, timeout_s=timeout_s)
+
+    return asyncio.run(with_session())
+
+
+async def _attempt(session: Session, endpoint: Endpoint, question: Call, left_s: float) -> Answer:
+    """Make one attempt within `left_s`. Running out of it says nothing about the model."""
+    if left_s <= 0:
+        raise CallFailed(ErrorClass.INFRA, "The run's deadline came before the call")
+    if left_s >= question.timeout_s:
+        return await _complete(session, endpoint, question)
+    try:
+        return await _complete(session, endpoint, replace(question, timeout_s=left_s))
+    except CallFailed as failure:
+        if failure.error_class is not ErrorClass.TIMEOUT:
+            raise
+        raise CallFailed(
+            ErrorClass.INFRA, "The run's deadline came before the answer; resume it"
+        ) from failure
+
+
+async def _complete(session: Session, endpoint: Endpoint, question: Call) -> Answer:
+    provider = PROVIDERS.get(endpoint.provider)
+    if provider is None:
+        known = ", ".join(sorted(PROVIDERS))
+        raise CallFailed(
+            ErrorClass.REJECTED,
+            f"There is no provider {endpoint.provider!r}; choose one of {known}",
+        )
+    return await provider.complete(session, endpoint, question)
+
+
+def _failed(error_class: ErrorClass, sentence: str, attempts: int, started: float) -> Outcome:
+    return Outcome(None, error_class, sentence, attempts, _ms_since(started))
+
+
+def _ms_since(started: float) -> float:
+    return (time.monotonic() - started) * 1000

@@ -39,7 +39,9 @@ class ModelEndpoint(Owned):
         ordering = ["-created_at"]
         constraints = [
             models.UniqueConstraint(fields=["project", "name"], name="one_endpoint_of_a_name"),
-            models.CheckConstraint(condition=Q(provider__in=Provider.values), name="known_provider"),
+            models.CheckConstraint(
+                condition=Q(provider__in=Provider.values), name="known_provider"
+            ),
             models.CheckConstraint(
                 condition=(Q(price_input__isnull=True) | Q(price_input__gte=0))
                 & (Q(price_cached_input__isnull=True) | Q(price_cached_input__gte=0))
@@ -163,8 +165,11 @@ class BatchQuerySet(StatefulQuerySet["Batch"]):
 
 
 class Batch(Owned):
-    """One execution of many calls. The counters are exact at every moment: they change in the
-    transactions that change the jobs, under a lock of this row."""
+    """One execution of many calls.
+
+    The counters are exact at every moment: they change in the transactions that change the jobs,
+    under a lock of this row.
+    """
 
     name = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=20, choices=BatchStatus, default=BatchStatus.PENDING)
@@ -188,6 +193,8 @@ class Batch(Owned):
     failed = models.PositiveIntegerField(default=0)
     errors = models.PositiveIntegerField(default=0)
     unscored = models.PositiveIntegerField(default=0)
+    # Jobs in a row that ended as infra, in the order their results came in.
+    consecutive_infra = models.PositiveIntegerField(default=0)
     # Sums of what the done jobs brought; averages are made from them when read.
     score_sum = models.FloatField(default=0)
     weight_sum = models.FloatField(default=0)
@@ -237,7 +244,9 @@ class Batch(Owned):
             models.Index(fields=["project", "-created_at"], name="batch_newest"),
             # The tick looks for open batches that wait for a worker.
             models.Index(
-                fields=["hinted_at"], condition=Q(status__in=["pending", "running"]), name="batch_open"
+                fields=["hinted_at"],
+                condition=Q(status__in=["pending", "running"]),
+                name="batch_open",
             ),
         ]
 

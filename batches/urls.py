@@ -1,1 +1,21 @@
-urlpatterns: list = []
+from django.urls import path
+
+from batches import views
+
+urlpatterns = [
+    path("models", views.ModelEndpoints.as_view()),
+    path("models/<uuid:endpoint_id>", views.OneModelEndpoint.as_view()),
+    path("models/<uuid:endpoint_id>/check", views.CheckModelEndpoint.as_view()),
+    path("test-suites", views.TestSuites.as_view()),
+    path("test-suites/<uuid:suite_id>", views.OneTestSuite.as_view()),
+    path("test-suites/<uuid:suite_id>/cases", views.TestCases.as_view()),
+    path("test-suites/<uuid:suite_id>/cases/<uuid:case_id>", views.OneTestCase.as_view()),
+    path("test-suites/<uuid:suite_id>/import", views.ImportCases.as_view()),
+    path("test-suites/<uuid:suite_id>/export", views.ExportCases.as_view()),
+    path("batches", views.Batches.as_view()),
+    path("batches/<uuid:batch_id>", views.OneBatch.as_view()),
+    path("batches/<uuid:batch_id>/cancel", views.CancelBatch.as_view()),
+    path("batches/<uuid:batch_id>/resume", views.ResumeBatch.as_view()),
+    path("batches/<uuid:batch_id>/results", views.Results.as_view()),
+    path("batch-testing/run", views.BatchTestingRun.as_view()),
+]

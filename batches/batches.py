@@ -1,0 +1,265 @@
+"""Batches: made with all their jobs, cancelled, resumed, and brought to their one end."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Sum
+
+from access.errors import Conflict, Invalid
+from access.hints import hint
+from batches import signals
+from batches.models import (
+    BATCH_OPEN,
+    Batch,
+    BatchStatus,
+    Job,
+    JobOutcome,
+    JobStatus,
+    ModelEndpoint,
+    TestSuite,
+)
+
+WORK = "batches.work"
+# How many calls one worker process keeps in flight; a wider batch wakes several.
+CALLS_PER_WORKER = 100
+MAX_CONCURRENCY = 1_000
+MAX_REPEATS = 100
+MAX_JOBS = 200_000
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a batch is executed; `timeout_ms` is one attempt's.
+
+    `parameters` win over the endpoint's.
+    """
+
+    concurrency: int = 10
+    repeats: int = 1
+    timeout_ms: int = 60_000
+    parameters: dict[str, Any] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    name: str = ""
+
+
+def create(
+    *,
+    user_id: uuid.UUID,
+    suite: TestSuite,
+    endpoint: ModelEndpoint,
+    config: Config,
+    now: datetime,
+    deadline_at: datetime | None = None,
+) -> Batch:
+    """Make a batch of the suite's current version, with all its jobs, and wake workers for it.
+
+    It belongs to the suite's project and to `user_id`.
+
+    Raises:
+        Invalid: the suite is empty, or it would be too many calls.
+    """
+    if suite.case_count == 0:
+        raise Invalid.field(
+            "test_suite_id", f"The suite '{suite.name}' has no cases. Add some and run it again."
+        )
+    if suite.case_count * config.repeats > MAX_JOBS:
+        raise Invalid.field("repeats", f"A batch makes at most {MAX_JOBS:,} calls.")
+    with transaction.atomic():
+        batch = Batch(
+            project_id=suite.project_id,
+            user_id=user_id,
+            name=config.name,
+            suite=suite,
+            suite_name=suite.name,
+            suite_version=suite.version,
+            suite_hash=suite.content_hash,
+            endpoint=endpoint,
+            model_name=endpoint.name,
+            concurrency=config.concurrency,
+            repeats=config.repeats,
+            timeout_ms=config.timeout_ms,
+            parameters=config.parameters,
+            tags=list(config.tags),
+            total=suite.case_count * config.repeats,
+            deadline_at=deadline_at,
+        )
+        batch.save(force_insert=True)
+        _make_jobs(batch)
+        wake(batch, now)
+    return batch
+
+
+def wake(batch: Batch, now: datetime) -> None:
+    """Hint as many workers as the batch's concurrency needs."""
+    Batch.objects.filter(pk=batch.pk).update(hinted_at=now)
+    for _ in range(-(-batch.concurrency // CALLS_PER_WORKER)):
+        hint(WORK, batch.pk)
+
+
+def cancel(batch: Batch, *, now: datetime, reason: str = "Cancelled.") -> bool:
+    """Stop the batch; calls in flight are dropped. Return False when it had ended already."""
+    with transaction.atomic():
+        locked = Batch.objects.select_for_update().get(pk=batch.pk)
+        return finish(locked, BatchStatus.CANCELLED, now=now, error_message=reason)
+
+
+def resume(batch: Batch, *, now: datetime) -> Batch:
+    """Run what is missing or met an error of the endpoint; what has an outcome stays.
+
+    Raises:
+        Conflict: it is under way, or nothing is missing.
+        Invalid: its suite or endpoint is gone.
+    """
+    with transaction.atomic():
+        batch = Batch.objects.select_for_update().get(pk=batch.pk)
+        if batch.status in BATCH_OPEN:
+            raise Conflict("This batch is under way; there is nothing to resume.")
+        if batch.endpoint_id is None or batch.suite_id is None:
+            raise Conflict("The suite or the model endpoint of this batch was deleted.")
+        jobs = Job.objects.filter(batch=batch)
+        errors = jobs.filter(outcome=JobOutcome.ERROR)
+        missing = jobs.filter(status__in=[JobStatus.NOT_RUN, JobStatus.CANCELLED])
+        tokens = errors.aggregate(input=Sum("input_tokens"), output=Sum("output_tokens"))
+        again = errors.move(JobStatus.PENDING, outcome=None, finished_at=None, **_EMPTY)
+        if not again + missing.move(JobStatus.PENDING):
+            raise Conflict("Every case of this batch has its result; there is nothing to resume.")
+        Batch.objects.filter(pk=batch.pk).move(
+            BatchStatus.PENDING,
+            completed_at=None,
+            p95_latency_ms=None,
+            error_class="",
+            error_message="",
+            deadline_at=None,
+            consecutive_infra=0,
+            done=batch.done - again,
+            errors=batch.errors - again,
+            input_tokens=batch.input_tokens - (tokens["input"] or 0),
+            output_tokens=batch.output_tokens - (tokens["output"] or 0),
+        )
+        batch.refresh_from_db()
+        wake(batch, now)
+    return batch
+
+
+_EMPTY: dict[str, Any] = {
+    "output": "",
+    "score": None,
+    "assertions": [],
+    "error_class": "",
+    "error_message": "",
+}
+
+
+def finish(
+    batch: Batch,
+    status: BatchStatus,
+    *,
+    now: datetime,
+    error_class: str = "",
+    error_message: str = "",
+) -> bool:
+    """Bring the batch to its end, once; its waiting jobs end with it.
+
+    The caller holds a lock of the batch's row, so the counters are those of this moment. The
+    signal goes out after the commit.
+    """
+    moved = Batch.objects.filter(pk=batch.pk).move(
+        status,
+        completed_at=now,
+        error_class=error_class,
+        error_message=error_message,
+        p95_latency_ms=_p95_latency_ms(batch),
+    )
+    if not moved:
+        return False
+    waiting = Job.objects.filter(batch=batch, status=JobStatus.PENDING)
+    waiting.move(JobStatus.CANCELLED if status == BatchStatus.CANCELLED else JobStatus.NOT_RUN)
+    transaction.on_commit(lambda: tell(batch.pk), robust=True)
+    return True
+
+
+def tell(batch_id: uuid.UUID) -> None:
+    signals.batch_finished.send_robust(sender=Batch, batch_id=batch_id)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the counters amount to. Rates and scores 0..1, times in milliseconds; None: no data.
+
+    `rate_scored` is passed of those that passed or failed, `rate_strict` passed of all.
+    `coverage` is what was answered, or declined by the model itself, of what has ended; of all
+    calls once the batch has ended.
+    """
+
+    rate_scored: float | None
+    rate_strict: float | None
+    coverage: float | None
+    avg_score: float | None
+    avg_latency_ms: float | None
+    avg_ttft_ms: float | None
+
+
+def figures(batch: Batch) -> Figures:
+    ended = batch.done if batch.status in BATCH_OPEN else batch.total
+    return Figures(
+        rate_scored=_share(batch.passed, batch.passed + batch.failed),
+        rate_strict=_share(batch.passed, batch.total),
+        coverage=_share(batch.done - batch.errors, ended),
+        avg_score=_share(batch.score_sum, batch.weight_sum),
+        avg_latency_ms=_share(batch.latency_sum_ms, batch.latency_count),
+        avg_ttft_ms=_share(batch.ttft_sum_ms, batch.ttft_count),
+    )
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def eta_seconds(batch: Batch, now: datetime) -> float | None:
+    """Return how much longer the batch needs at its pace so far; None before the first result."""
+    if batch.status not in BATCH_OPEN or batch.started_at is None or not batch.done:
+        return None
+    elapsed = (now - batch.started_at) / timedelta(seconds=1)
+    return elapsed / batch.done * (batch.total - batch.done)
+
+
+def _p95_latency_ms(batch: Batch) -> float | None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms)"
+            " FROM batches_job WHERE batch_id = %s AND latency_ms IS NOT NULL",
+            [batch.pk],
+        )
+        p95: float | None = cursor.fetchone()[0]
+    return p95
+
+
+def _make_jobs(batch: Batch) -> None:
+    """One job per case and repeat, in one statement: 10,000 in a few hundred milliseconds."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO batches_job (project_id, batch_id, case_id, case_key, case_hash, tags,
+                weight, ordinal, repeat, status, claim_no, attempts, output, assertions,
+                error_class, error_message)
+            SELECT c.project_id, %(batch)s, c.id, c.key, c.content_hash, c.tags,
+                c.weight, row_number() OVER (PARTITION BY r ORDER BY c.position, c.id) - 1, r,
+                'pending', 0, 0, '', '[]', '', ''
+            FROM batches_testcase c CROSS JOIN generate_series(1, %(repeats)s) r
+            WHERE c.suite_id = %(suite)s AND c.project_id = %(project)s
+                AND c.added_in <= %(version)s
+                AND (c.removed_in IS NULL OR c.removed_in > %(version)s)
+            """,
+            {
+                "batch": batch.pk,
+                "repeats": batch.repeats,
+                "suite": batch.suite_id,
+                "project": batch.project_id,
+                "version": batch.suite_version,
+            },
+        )
+        if cursor.rowcount != batch.total:
+            raise Conflict("The suite changed at this very moment. Try again.")

@@ -1,0 +1,160 @@
+"""Model endpoints: made, changed, found by whatever people call them, and checked."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from yarl import URL
+
+from access import audit
+from access.actors import Actor
+from access.addresses import PrivateHosts
+from access.egress import check_headers, check_url
+from access.errors import Conflict, Invalid, Refusal
+from access.secrets import Secret
+from alerts.prices import Prices
+from batches.models import ModelEndpoint, Provider
+from batches.providers.base import Endpoint
+from batches.users import refuse_if_used
+
+
+def create(actor: Actor, **fields: Any) -> ModelEndpoint:
+    """Make an endpoint in the actor's project.
+
+    Raises:
+        Invalid: a field breaks a rule, or the name is taken.
+    """
+    endpoint = ModelEndpoint(project=actor.project, user=actor.user)
+    return _save(actor, endpoint, fields, "endpoint.created")
+
+
+def change(actor: Actor, endpoint: ModelEndpoint, **fields: Any) -> ModelEndpoint:
+    """Change the given fields. Another origin in `base_url` clears the stored credentials."""
+    before = _origin(endpoint.base_url)
+    if "base_url" in fields and _origin(fields["base_url"]) != before:
+        # Whoever may edit must not be able to send the stored key to a host of their own.
+        fields = {"api_key": "", "headers": ""} | fields
+    return _save(actor, endpoint, fields, "endpoint.changed")
+
+
+def delete(actor: Actor, endpoint: ModelEndpoint) -> None:
+    """Delete an endpoint that no schedule uses.
+
+    Raises:
+        Conflict: with the names of those that do.
+    """
+    refuse_if_used(endpoint)
+    audit.record(actor, "endpoint.deleted", endpoint)
+    endpoint.delete()
+
+
+def find(project_id: uuid.UUID, wanted: str, *, field: str = "model_id") -> ModelEndpoint:
+    """Return the project's endpoint with that id, name, or unambiguous `model`.
+
+    Raises:
+        Invalid: there is none, or several answer to that model; `field` is the one to blame.
+    """
+    own = ModelEndpoint.objects.filter(project_id=project_id)
+    try:
+        by_id = own.filter(pk=uuid.UUID(wanted)).first()
+    except ValueError:
+        by_id = None
+    found = by_id or own.filter(name=wanted).first()
+    if found:
+        return found
+    matches = list(own.filter(model=wanted)[:2])
+    if len(matches) > 1:
+        raise Invalid.field(
+            field, f"Several endpoints serve '{wanted}'. Give the endpoint's id or name."
+        )
+    if not matches:
+        raise Invalid.field(
+            field, f"There is no model endpoint '{wanted[:100]}' in this project. See /api/models."
+        )
+    return matches[0]
+
+
+def connection(endpoint: ModelEndpoint) -> Endpoint:
+    """Return what a provider needs to call the endpoint, its secrets in the open.
+
+    Raises:
+        UnreadableSecret: the key that encrypted them is gone.
+    """
+    return Endpoint(
+        provider=endpoint.provider,
+        base_url=endpoint.base_url,
+        model=endpoint.model,
+        api_key=_text(endpoint.api_key),
+        headers=stored_headers(endpoint),
+        parameters=endpoint.parameters,
+    )
+
+
+def stored_headers(endpoint: ModelEndpoint) -> dict[str, str]:
+    headers: dict[str, str] = json.loads(_text(endpoint.headers) or "{}")
+    return headers
+
+
+def prices(endpoint: ModelEndpoint) -> Prices:
+    return Prices(endpoint.price_input, endpoint.price_output, endpoint.price_cached_input)
+
+
+def private_hosts() -> PrivateHosts:
+    return PrivateHosts.parse(settings.EVALSCHED_PRIVATE_HOSTS)
+
+
+def _text(secret: Secret | str) -> str:
+    return secret.reveal() if isinstance(secret, Secret) else secret
+
+
+def _save(
+    actor: Actor, endpoint: ModelEndpoint, fields: Mapping[str, Any], action: str
+) -> ModelEndpoint:
+    for name, value in fields.items():
+        setattr(endpoint, name, _encoded(value) if name == "headers" else value)
+    _check(endpoint)
+    try:
+        with transaction.atomic():
+            endpoint.save()
+    except IntegrityError as error:
+        raise _explained(error) from None
+    changed = sorted(fields)
+    audit.record(actor, action, endpoint, {"fields": changed})
+    return endpoint
+
+
+def _encoded(headers: Mapping[str, str] | Secret | str) -> Secret | str:
+    if isinstance(headers, Secret | str):
+        return headers
+    try:
+        check_headers(headers)
+    except Refusal as refusal:
+        raise Invalid.field("headers", refusal.message) from None
+    return json.dumps(dict(headers)) if headers else ""
+
+
+def _check(endpoint: ModelEndpoint) -> None:
+    if endpoint.provider == Provider.DEMO:
+        return
+    if not endpoint.base_url:
+        raise Invalid.field("base_url", "Give the address of the API, like https://api.example/v1.")
+    try:
+        check_url(endpoint.base_url, private_hosts())
+    except Refusal as refusal:
+        raise Invalid.field("base_url", refusal.message) from None
+
+
+def _origin(url: str) -> str:
+    try:
+        return str(URL(url).origin()) if url else ""
+    except ValueError:
+        return url
+
+
+def _explained(error: IntegrityError) -> Refusal:
+    if "one_endpoint_of_a_name" in str(error):
+        return Invalid.field("name", "An endpoint of this project has this name already.")
+    return Conflict("The endpoint breaks a rule of the database and was not saved.")

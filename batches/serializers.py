@@ -1,0 +1,292 @@
+"""The API's shapes of endpoints, suites, cases, batches and jobs."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from access.api.serializers import OwnedSerializer, StrictModelSerializer, StrictSerializer
+from batches import batches, endpoints
+from batches.batches import MAX_CONCURRENCY, MAX_REPEATS
+from batches.models import Batch, BatchStatus, Job, ModelEndpoint, Provider, TestCase, TestSuite
+
+_OWNED = OwnedSerializer.Meta.fields
+_LONGEST_TIMEOUT_MS = 600_000
+
+
+class ModelEndpointSerializer(OwnedSerializer):
+    provider = serializers.ChoiceField(choices=Provider.choices)
+    base_url = serializers.CharField(max_length=500, required=False, allow_blank=True)
+    api_key = serializers.CharField(
+        write_only=True, required=False, allow_blank=True, max_length=4000
+    )
+    headers = serializers.DictField(
+        child=serializers.CharField(max_length=4000, allow_blank=True),
+        write_only=True,
+        required=False,
+    )
+    parameters = serializers.DictField(required=False)
+    api_key_configured = serializers.SerializerMethodField()
+    header_names = serializers.SerializerMethodField()
+
+    class Meta:
+        model = ModelEndpoint
+        fields = (
+            *_OWNED,
+            "name",
+            "provider",
+            "base_url",
+            "model",
+            "api_key",
+            "headers",
+            "api_key_configured",
+            "header_names",
+            "parameters",
+            "price_input",
+            "price_cached_input",
+            "price_output",
+            "updated_at",
+        )
+
+    def get_api_key_configured(self, endpoint: ModelEndpoint) -> bool:
+        return bool(endpoint.api_key)
+
+    def get_header_names(self, endpoint: ModelEndpoint) -> list[str]:
+        return sorted(endpoints.stored_headers(endpoint))
+
+
+class CheckSerializer(serializers.Serializer[Any]):
+    ok = serializers.BooleanField()
+    sentence = serializers.CharField()
+    latency_ms = serializers.FloatField(allow_null=True)
+    model = serializers.CharField(allow_blank=True)
+
+
+class TestSuiteSerializer(OwnedSerializer):
+    __test__ = False
+
+    class Meta:
+        model = TestSuite
+        fields = (
+            *_OWNED,
+            "name",
+            "description",
+            "version",
+            "content_hash",
+            "case_count",
+            "updated_at",
+        )
+        read_only_fields = ("version", "content_hash", "case_count")
+
+
+class MessageSerializer(StrictSerializer):
+    role = serializers.ChoiceField(choices=["system", "user", "assistant"])
+    content = serializers.CharField()
+
+
+class TestCaseSerializer(OwnedSerializer):
+    """How a case is shown. What may be written is `batches.cases.draft`'s to say."""
+
+    __test__ = False
+
+    suite_id = serializers.UUIDField(read_only=True)
+    key = serializers.CharField(max_length=128, required=False)
+    messages = serializers.ListField(child=MessageSerializer(), required=False, allow_null=True)
+    variables = serializers.DictField(required=False)
+    expected = serializers.CharField(required=False, allow_null=True)
+    assertions = serializers.ListField(child=serializers.DictField(), required=False)
+    metadata = serializers.DictField(required=False)
+
+    class Meta:
+        model = TestCase
+        fields = (
+            *_OWNED,
+            "suite_id",
+            "key",
+            "prompt",
+            "messages",
+            "variables",
+            "expected",
+            "assertions",
+            "tags",
+            "weight",
+            "threshold",
+            "metadata",
+            "content_hash",
+            "added_in",
+        )
+        read_only_fields = ("content_hash", "added_in")
+
+
+class ImportSerializer(StrictSerializer):
+    format = serializers.ChoiceField(choices=["jsonl"])
+    content = serializers.CharField(trim_whitespace=False)
+    replace = serializers.BooleanField(
+        default=False, help_text="Remove the suite's cases that are not in the import."
+    )
+
+
+class ImportedSerializer(serializers.Serializer[Any]):
+    added = serializers.IntegerField()
+    changed = serializers.IntegerField()
+    removed = serializers.IntegerField()
+    unchanged = serializers.IntegerField()
+    version = serializers.IntegerField()
+
+
+class BatchConfigSerializer(StrictSerializer):
+    """How a batch is executed; a schedule keeps one as its `batch_test_config`."""
+
+    concurrency = serializers.IntegerField(min_value=1, max_value=MAX_CONCURRENCY, required=False)
+    repeats = serializers.IntegerField(min_value=1, max_value=MAX_REPEATS, required=False)
+    timeout_ms = serializers.IntegerField(
+        min_value=100, max_value=_LONGEST_TIMEOUT_MS, required=False
+    )
+    parameters = serializers.DictField(required=False)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=100), max_length=50, required=False
+    )
+
+
+class NewBatchSerializer(BatchConfigSerializer):
+    test_suite_id = serializers.UUIDField()
+    model_id = serializers.CharField(
+        max_length=200, help_text="An endpoint's id, its name, or its unambiguous model."
+    )
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
+
+
+class BatchTestRunSerializer(StrictSerializer):
+    config = NewBatchSerializer()
+
+
+class BatchChangeSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=100), max_length=50, required=False
+    )
+
+
+class BatchSerializer(OwnedSerializer):
+    test_suite_id = serializers.UUIDField(source="suite_id", read_only=True, allow_null=True)
+    test_suite_name = serializers.CharField(source="suite_name", read_only=True)
+    model_id = serializers.UUIDField(source="endpoint_id", read_only=True, allow_null=True)
+    model_name = serializers.CharField(read_only=True)
+    status = serializers.ChoiceField(choices=BatchStatus.choices, read_only=True)
+    rate_scored = serializers.FloatField(read_only=True, allow_null=True)
+    rate_strict = serializers.FloatField(read_only=True, allow_null=True)
+    coverage = serializers.FloatField(read_only=True, allow_null=True)
+    avg_score = serializers.FloatField(read_only=True, allow_null=True)
+    avg_latency_ms = serializers.FloatField(read_only=True, allow_null=True)
+    avg_ttft_ms = serializers.FloatField(read_only=True, allow_null=True)
+    eta_seconds = serializers.FloatField(read_only=True, allow_null=True)
+
+    class Meta:
+        model = Batch
+        fields = (
+            *_OWNED,
+            "name",
+            "status",
+            "test_suite_id",
+            "test_suite_name",
+            "suite_version",
+            "suite_hash",
+            "model_id",
+            "model_name",
+            "concurrency",
+            "repeats",
+            "timeout_ms",
+            "parameters",
+            "tags",
+            "total",
+            "done",
+            "passed",
+            "failed",
+            "errors",
+            "unscored",
+            "rate_scored",
+            "rate_strict",
+            "coverage",
+            "avg_score",
+            "avg_latency_ms",
+            "p95_latency_ms",
+            "avg_ttft_ms",
+            "input_tokens",
+            "output_tokens",
+            "total_cost",
+            "eta_seconds",
+            "started_at",
+            "completed_at",
+            "error_class",
+            "error_message",
+            "updated_at",
+        )
+        read_only_fields = fields
+
+    def to_representation(self, instance: Batch) -> dict[str, Any]:
+        for name, value in vars(batches.figures(instance)).items():
+            setattr(instance, name, value)
+        instance.eta_seconds = batches.eta_seconds(instance, self.context["view"].now)  # type: ignore[attr-defined]
+        shown: dict[str, Any] = super().to_representation(instance)
+        return shown
+
+
+class StartedBatchSerializer(BatchSerializer):
+    """What starting a batch answers: the batch, and its id under the names of older clients."""
+
+    test_run_id = serializers.UUIDField(source="id", read_only=True)
+    scheduled_evaluation_run_id = serializers.UUIDField(
+        read_only=True, allow_null=True, default=None
+    )
+
+    class Meta(BatchSerializer.Meta):
+        fields = (*BatchSerializer.Meta.fields, "test_run_id", "scheduled_evaluation_run_id")
+        read_only_fields = fields
+
+
+class AssertionScoreSerializer(serializers.Serializer[Any]):
+    type = serializers.CharField()
+    metric = serializers.CharField(allow_null=True)
+    passed = serializers.BooleanField(allow_null=True)
+    score = serializers.FloatField(allow_null=True)
+    weight = serializers.FloatField()
+    reason = serializers.CharField()
+
+
+class JobSerializer(StrictModelSerializer):
+    project_id = serializers.UUIDField(read_only=True)
+    batch_id = serializers.UUIDField(read_only=True)
+    case_id = serializers.UUIDField(read_only=True, allow_null=True)
+    assertions = AssertionScoreSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Job
+        fields = (
+            "id",
+            "project_id",
+            "batch_id",
+            "case_id",
+            "case_key",
+            "case_hash",
+            "ordinal",
+            "repeat",
+            "tags",
+            "weight",
+            "status",
+            "outcome",
+            "output",
+            "score",
+            "assertions",
+            "latency_ms",
+            "ttft_ms",
+            "wall_ms",
+            "input_tokens",
+            "cached_tokens",
+            "output_tokens",
+            "cost",
+            "attempts",
+            "error_class",
+            "error_message",
+            "started_at",
+            "finished_at",
+        )
+        read_only_fields = fields

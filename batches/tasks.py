@@ -1,0 +1,17 @@
+"""Celery's edge: a hint names a batch, the engine works on it."""
+
+import uuid
+
+from celery import shared_task
+
+from access.hints import hint
+from access.shutdown import stopping
+from batches import engine
+from batches.batches import WORK
+
+
+@shared_task(name=WORK)
+def work(batch_id: str) -> None:
+    """Work on a batch for one slice; what is left is hinted again."""
+    if engine.work(uuid.UUID(batch_id), stopping=stopping.is_set):
+        hint(WORK, batch_id)

@@ -1,0 +1,312 @@
+"""The API of endpoints, suites and batches: read the request, call one domain function, answer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access import audit
+from access.api.views import ApiView
+from access.errors import Conflict, Invalid
+from batches import batches, calls, cases, endpoints, suites
+from batches.batches import Config
+from batches.filters import BatchFilter, JobFilter
+from batches.imports import jsonl
+from batches.models import BATCH_OPEN, Batch, Job, ModelEndpoint, TestCase, TestSuite
+from batches.serializers import (
+    BatchChangeSerializer,
+    BatchSerializer,
+    BatchTestRunSerializer,
+    CheckSerializer,
+    ImportedSerializer,
+    ImportSerializer,
+    JobSerializer,
+    ModelEndpointSerializer,
+    NewBatchSerializer,
+    StartedBatchSerializer,
+    TestCaseSerializer,
+    TestSuiteSerializer,
+)
+
+
+class ModelEndpoints(ApiView):
+    queryset = ModelEndpoint.objects.all()
+    serializer_class = ModelEndpointSerializer
+    filterset_fields = ("provider", "model")
+    ordering_fields = ("name", "created_at")
+    lists = True
+
+    def get(self, request: Request) -> Response:
+        return self.listed()
+
+    @extend_schema(responses={201: ModelEndpointSerializer})
+    def post(self, request: Request) -> Response:
+        return self.shown(endpoints.create(self.actor, **self.given()), status=201)
+
+
+class OneModelEndpoint(ApiView):
+    queryset = ModelEndpoint.objects.all()
+    serializer_class = ModelEndpointSerializer
+
+    def get(self, request: Request, endpoint_id: Any) -> Response:
+        return self.shown(self.found(pk=endpoint_id))
+
+    def patch(self, request: Request, endpoint_id: Any) -> Response:
+        endpoint = self.found(pk=endpoint_id)
+        changed = endpoints.change(self.actor, endpoint, **self.given(endpoint, partial=True))
+        return self.shown(changed)
+
+    def delete(self, request: Request, endpoint_id: Any) -> Response:
+        endpoints.delete(self.actor, self.found(pk=endpoint_id))
+        return Response(status=204)
+
+
+class CheckModelEndpoint(ApiView):
+    """Make one tiny call and say in words whether the endpoint works."""
+
+    queryset = ModelEndpoint.objects.all()
+    serializer_class = CheckSerializer
+    calls_out = True
+
+    @extend_schema(request=None, responses=CheckSerializer)
+    def post(self, request: Request, endpoint_id: Any) -> Response:
+        with self.acting():
+            endpoint = self.found(pk=endpoint_id)
+        result = calls.check_now(endpoints.connection(endpoint), endpoints.private_hosts())
+        return self.shown(result)
+
+
+class TestSuites(ApiView):
+    __test__ = False
+
+    queryset = TestSuite.objects.all()
+    serializer_class = TestSuiteSerializer
+    filterset_fields = ("name",)
+    ordering_fields = ("name", "created_at", "updated_at")
+    lists = True
+
+    def get(self, request: Request) -> Response:
+        return self.listed()
+
+    @extend_schema(responses={201: TestSuiteSerializer})
+    def post(self, request: Request) -> Response:
+        return self.shown(suites.create(self.actor, **self.given()), status=201)
+
+
+class OneTestSuite(ApiView):
+    queryset = TestSuite.objects.all()
+    serializer_class = TestSuiteSerializer
+
+    def get(self, request: Request, suite_id: Any) -> Response:
+        return self.shown(self.found(pk=suite_id))
+
+    def patch(self, request: Request, suite_id: Any) -> Response:
+        suite = self.found(pk=suite_id)
+        return self.shown(suites.change(self.actor, suite, **self.given(suite, partial=True)))
+
+    def delete(self, request: Request, suite_id: Any) -> Response:
+        suites.delete(self.actor, self.found(pk=suite_id))
+        return Response(status=204)
+
+
+class _OfSuite(ApiView):
+    """A view of one suite's cases."""
+
+    queryset = TestCase.objects.all()
+    serializer_class: Any = TestCaseSerializer
+
+    def suite(self) -> TestSuite:
+        suite: TestSuite = self.found(
+            TestSuite.objects.filter(project=self.actor.project), pk=self.kwargs["suite_id"]
+        )
+        return suite
+
+    def current(self) -> Any:
+        return self.get_queryset().filter(suite=self.suite(), removed_in=None)
+
+    def draft(self, raw: object, path: str = "") -> cases.CaseDraft:
+        if not isinstance(raw, dict):
+            raise Invalid("A case is a JSON object.")
+        shown_only = set(TestCaseSerializer.Meta.fields) - set(cases.FIELDS)
+        return cases.draft({k: v for k, v in raw.items() if k not in shown_only}, path=path)
+
+
+class TestCases(_OfSuite):
+    __test__ = False
+
+    max_body_bytes = settings.EVALSCHED_MAX_BODY_IMPORT_BYTES
+    lists = True
+
+    def get(self, request: Request, suite_id: Any) -> Response:
+        return self.listed(self.current())
+
+    @extend_schema(responses={201: TestCaseSerializer})
+    def post(self, request: Request, suite_id: Any) -> Response:
+        """Add a case; one with a key that exists takes the old one's place, in a new version."""
+        suite, draft = self.suite(), self.draft(request.data)
+        suites.put(self.actor, suite, [draft])
+        return self.shown(self.current().get(key=draft.key), status=201)
+
+
+class OneTestCase(_OfSuite):
+    def get(self, request: Request, suite_id: Any, case_id: Any) -> Response:
+        return self.shown(self.found(self.get_queryset().filter(suite=self.suite()), pk=case_id))
+
+    def patch(self, request: Request, suite_id: Any, case_id: Any) -> Response:
+        """Edit a case: the answer is the new row, which takes the old one's place."""
+        suite, case = self.suite(), self.found(self.current(), pk=case_id)
+        if not isinstance(request.data, dict):
+            raise Invalid("A case is a JSON object.")
+        draft = self.draft(suites.draft_of(case).as_json() | request.data | {"key": case.key})
+        suites.put(self.actor, suite, [draft])
+        return self.shown(self.current().get(key=draft.key))
+
+    def delete(self, request: Request, suite_id: Any, case_id: Any) -> Response:
+        suite, case = self.suite(), self.found(self.current(), pk=case_id)
+        suites.remove(self.actor, suite, case)
+        return Response(status=204)
+
+
+class ImportCases(_OfSuite):
+    serializer_class = ImportSerializer
+    max_body_bytes = settings.EVALSCHED_MAX_BODY_IMPORT_BYTES
+
+    @extend_schema(responses=ImportedSerializer)
+    def post(self, request: Request, suite_id: Any) -> Response:
+        """Import cases, all or nothing. The same content twice changes nothing."""
+        given = self.given()
+        drafts = jsonl.parse(given["content"])
+        done = suites.put(self.actor, self.suite(), drafts, replace=given["replace"])
+        return Response(vars(done))
+
+
+class ExportCases(_OfSuite):
+    calls_out = True
+
+    @extend_schema(responses={(200, "application/x-ndjson"): OpenApiTypes.STR})
+    def get(self, request: Request, suite_id: Any) -> StreamingHttpResponse:
+        """The suite's current cases as JSONL, one a line; importing it changes nothing."""
+        with self.acting():
+            rows = list(self.current())
+        lines: Iterator[str] = jsonl.dump(suites.draft_of(case) for case in rows)
+        return StreamingHttpResponse(lines, content_type="application/x-ndjson")
+
+
+class Batches(ApiView):
+    queryset = Batch.objects.all()
+    serializer_class = BatchSerializer
+    filterset_class = BatchFilter
+    ordering_fields = ("created_at", "completed_at", "name")
+    starts_work = True
+    lists = True
+
+    def get(self, request: Request) -> Response:
+        return self.listed()
+
+    @extend_schema(request=NewBatchSerializer, responses={202: StartedBatchSerializer})
+    def post(self, request: Request) -> Response:
+        """Start a batch: one call for every case of the suite and every repeat."""
+        serializer = NewBatchSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return started(self, serializer.validated_data)
+
+
+def started(view: ApiView, given: dict[str, Any]) -> Response:
+    """Start the batch that a validated `NewBatchSerializer` describes and answer it."""
+    options = dict(given)
+    project_id = view.actor.project.pk
+    batch = batches.create(
+        user_id=view.actor.user.pk,
+        suite=suites.find(project_id, options.pop("test_suite_id")),
+        endpoint=endpoints.find(project_id, options.pop("model_id")),
+        config=Config(**options),
+        now=view.now,
+    )
+    audit.record(view.actor, "batch.started", batch)
+    shown = StartedBatchSerializer(batch, context=view.get_serializer_context())
+    return Response(shown.data, status=202)
+
+
+class OneBatch(ApiView):
+    queryset = Batch.objects.all()
+    serializer_class = BatchSerializer
+
+    def get(self, request: Request, batch_id: Any) -> Response:
+        return self.shown(self.found(pk=batch_id))
+
+    @extend_schema(request=BatchChangeSerializer)
+    def patch(self, request: Request, batch_id: Any) -> Response:
+        batch = self.found(pk=batch_id)
+        serializer = BatchChangeSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        for name, value in serializer.validated_data.items():
+            setattr(batch, name, value)
+        batch.save(update_fields=[*serializer.validated_data, "updated_at"])
+        return self.shown(batch)
+
+    def delete(self, request: Request, batch_id: Any) -> Response:
+        batch = self.found(pk=batch_id)
+        if batch.status in BATCH_OPEN:
+            raise Conflict("This batch is under way. Cancel it first.")
+        audit.record(self.actor, "batch.deleted", batch)
+        batch.delete()
+        return Response(status=204)
+
+
+class CancelBatch(ApiView):
+    queryset = Batch.objects.all()
+    serializer_class = BatchSerializer
+
+    @extend_schema(request=None)
+    def post(self, request: Request, batch_id: Any) -> Response:
+        """Stop the batch. One that has ended is left as it is."""
+        batch = self.found(pk=batch_id)
+        if batches.cancel(batch, now=self.now):
+            audit.record(self.actor, "batch.cancelled", batch)
+        batch.refresh_from_db()
+        return self.shown(batch)
+
+
+class ResumeBatch(ApiView):
+    queryset = Batch.objects.all()
+    serializer_class = BatchSerializer
+    starts_work = True
+
+    @extend_schema(request=None, responses={202: BatchSerializer})
+    def post(self, request: Request, batch_id: Any) -> Response:
+        """Run what is missing or met an error of the endpoint; what has an outcome stays."""
+        batch = batches.resume(self.found(pk=batch_id), now=self.now)
+        audit.record(self.actor, "batch.resumed", batch)
+        return self.shown(batch, status=202)
+
+
+class Results(ApiView):
+    queryset = Job.objects.all()
+    serializer_class = JobSerializer
+    filterset_class = JobFilter
+    ordering_fields = ("ordinal", "score", "latency_ms", "cost")
+    lists = True
+
+    @extend_schema(
+        parameters=[OpenApiParameter("tag", OpenApiTypes.STR, description="Cases with this tag.")]
+    )
+    def get(self, request: Request, batch_id: Any) -> Response:
+        batch = self.found(Batch.objects.filter(project=self.actor.project), pk=batch_id)
+        return self.listed(self.get_queryset().filter(batch=batch))
+
+
+class BatchTestingRun(ApiView):
+    """The same start of a batch under the address and shape of older clients."""
+
+    queryset = Batch.objects.all()
+    serializer_class = BatchTestRunSerializer
+    starts_work = True
+
+    @extend_schema(responses={202: StartedBatchSerializer})
+    def post(self, request: Request) -> Response:
+        return started(self, self.given()["config"])

@@ -80,6 +80,8 @@ class Notification(Owned):
     claim_no = models.PositiveIntegerField(default=0)
     attempts = models.PositiveIntegerField(default=0)
     not_before = models.DateTimeField()
+    # When a worker was last woken for it.
+    hinted_at = models.DateTimeField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
     sent_at = models.DateTimeField(null=True)
     error_message = models.TextField(blank=True)

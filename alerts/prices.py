@@ -8,7 +8,7 @@ _MILLION = Decimal(1_000_000)
 
 @dataclass(frozen=True)
 class Prices:
-    """USD per million tokens; None is unknown. Without its own price cached input costs as input."""
+    """USD per million tokens; None is unknown. Cached input without a price costs as input."""
 
     input: Decimal | None
     output: Decimal | None

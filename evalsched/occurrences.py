@@ -1,0 +1,466 @@
+"""When a schedule fires: from what its row holds about time to instants, and back to words.
+
+Pure: knows neither the database nor the clock. `now`, `after` and `until` are aware datetimes;
+instants returned are aware UTC datetimes on whole minutes. Inside, an instant is the number of
+minutes from 1970-01-01T00:00Z, and a civil minute the same count on a zone's wall clock.
+
+Clock changes follow Debian cron. A job whose minute or hour starts with `*` runs by the wall clock:
+never at a time that does not exist, twice at one that comes twice. Any other job means fixed times:
+those that a change skips run at its end, those that it repeats run the first time. `dst_gap` and
+`dst_overlap` override either. Before 1973 and after 2199 nothing fires.
+"""
+
+import importlib
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from access.errors import Invalid
+from evalsched import cron
+
+TYPES = {"hourly": "0 * * * *", "daily": "0 2 * * *", "weekly": "0 2 * * MON"}
+CUSTOM = "custom"
+GAPS = ("shift", "skip")
+OVERLAPS = ("first", "second", "both")
+
+# Debian cron catches up after a jump of up to three hours; more is a clock that somebody set.
+LARGEST_CHANGE = 3 * 60
+FAR_AWAY = timedelta(days=366)
+LONGEST_ZONE_NAME = 64
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MINUTE = timedelta(minutes=1)
+_DAY = 24 * 60
+# No offset or clock change is longer than this, so what happens further away has no influence.
+_MARGIN = 2 * _DAY
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What a schedule's row holds about time.
+
+    `cron_expression` counts only where `schedule_type` is custom. `dst_gap` and `dst_overlap` are
+    None for Debian cron's rule.
+    """
+
+    schedule_type: str
+    cron_expression: str
+    timezone: str
+    dst_gap: str | None = None
+    dst_overlap: str | None = None
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One instant: in UTC, as ISO local time with offset, and what a clock change did to it."""
+
+    scheduled_for: datetime
+    local: str
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A clock change at the instant `at`; offsets from UTC in minutes."""
+
+    at: int
+    before: int
+    after: int
+
+    @property
+    def gap(self) -> int:
+        """Minutes of wall clock that are skipped; negative: that are repeated."""
+        return self.after - self.before
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch [start, end) of a year in which the offset stays, and the changes around it.
+
+    The changes may lie a little outside the year, so `opening.at` can be before `start`.
+    """
+
+    start: int
+    end: int
+    offset: int
+    opening: Change | None
+    closing: Change | None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A timing made ready: its wall-clock minutes, its zone and what clock changes do to it."""
+
+    plan: cron.Plan
+    zone: str
+    dst_gap: str | None
+    dst_overlap: str | None
+
+    def gap(self, change: Change) -> str:
+        if self.dst_gap is not None:
+            return self.dst_gap
+        # The minute after the gap counts too: cron compares this minute with the last it ran.
+        return "skip" if self.plan.wall_clock or change.gap + 1 > LARGEST_CHANGE else "shift"
+
+    def overlap(self, change: Change) -> str:
+        if self.dst_overlap is not None:
+            return self.dst_overlap
+        return "both" if self.plan.wall_clock or change.gap + 1 < -LARGEST_CHANGE else "first"
+
+    def catches_up(self, piece: Piece) -> bool:
+        """Whether something runs at the start of `piece` because the change before skipped it."""
+        change = piece.opening
+        if change is None or change.gap <= 0 or change.at != piece.start:
+            return False
+        return self.gap(change) == "shift" and next(self.touched(change), None) is not None
+
+    def touched(self, change: Change) -> Iterator[int]:
+        """Yield the planned civil minutes that `change` skips or repeats."""
+        end = change.at + max(change.before, change.after)
+        civil = self.plan.first_from(change.at + min(change.before, change.after))
+        while civil is not None and civil < end:
+            yield civil
+            civil = self.plan.first_from(civil + 1)
+
+    def flows_past(self, change: Change) -> bool:
+        """Whether `change` leaves the real time between occurrences as it is."""
+        by_the_clock = (
+            self.gap(change) == "skip" if change.gap > 0 else self.overlap(change) == "both"
+        )
+        return by_the_clock and self.plan.every_hour and change.gap % 60 == 0
+
+    def span(self, piece: Piece) -> tuple[int, int]:
+        """Return the part [low, high) of `piece` where planned minutes fire."""
+        low, high = piece.start, piece.end
+        opening, closing = piece.opening, piece.closing
+        if opening and opening.gap < 0 and self.overlap(opening) == "first":
+            low = max(low, opening.at - opening.gap)
+        if closing and closing.gap < 0 and self.overlap(closing) == "second":
+            high = min(high, closing.at + closing.gap)
+        return low, high
+
+
+def tzdata_version() -> str:
+    """Return the version of the zone data in use, as IANA writes it: "2026a"."""
+    return str(importlib.import_module("tzdata").IANA_VERSION)
+
+
+@lru_cache(maxsize=1)
+def _zone_names() -> frozenset[str]:
+    return frozenset((files("tzdata") / "zones").read_text(encoding="utf-8").split())
+
+
+def zone(name: str) -> ZoneInfo:
+    """Return the zone of that IANA name, exactly as the tzdata package spells it.
+
+    The data is the package's, too, as the settings empty the search path (`PYTHONTZPATH`).
+    Raises: Invalid, field `timezone`, with names that are close.
+    """
+    if name in _zone_names():
+        return ZoneInfo(name)
+    if not name or len(name) > LONGEST_ZONE_NAME or not name.isprintable():
+        raise Invalid.field("timezone", "Name an IANA time zone, such as Europe/Berlin or UTC.")
+    close = _close_names(name)
+    hint = f"did you mean {' or '.join(close)}?" if close else "write it like Europe/Berlin or UTC."
+    raise Invalid.field("timezone", f"There is no time zone `{name}`; {hint}")
+
+
+def _close_names(name: str) -> list[str]:
+    """Return up to three zones whose name, or whose city, looks like `name`."""
+    wanted = name.strip().lower().replace(" ", "_")
+    spelled: dict[str, str] = {}
+    for known in sorted(_zone_names(), key=lambda known: (known.count("/"), known)):
+        spelled.setdefault(known.lower(), known)
+        spelled.setdefault(known.rpartition("/")[2].lower(), known)
+    found = [spelled[match] for match in get_close_matches(wanted, spelled, n=6, cutoff=0.7)]
+    return list(dict.fromkeys(found))[:3]
+
+
+def validate(timing: Timing) -> None:
+    """Refuse a timing that means nothing, with every complaint at once.
+
+    Raises: Invalid, whose details name schedule_type, timezone, cron_expression, dst_gap or
+    dst_overlap.
+    """
+    details: dict[str, list[str]] = {}
+    for check in (_check_choices, _check_zone, _check_expression):
+        try:
+            check(timing)
+        except Invalid as refusal:
+            details |= refusal.details
+    if details:
+        raise Invalid(" ".join(text for texts in details.values() for text in texts), details)
+
+
+def _check_choices(timing: Timing) -> None:
+    choices: tuple[tuple[str, str | None, tuple[str, ...]], ...] = (
+        ("schedule_type", timing.schedule_type, (*TYPES, CUSTOM)),
+        ("dst_gap", timing.dst_gap or None, GAPS),
+        ("dst_overlap", timing.dst_overlap or None, OVERLAPS),
+    )
+    details = {
+        field: [f"{field} is one of {', '.join(allowed)}."]
+        for field, value, allowed in choices
+        if value not in allowed and (value is not None or field == "schedule_type")
+    }
+    if details:
+        raise Invalid("", details)
+
+
+def _check_zone(timing: Timing) -> None:
+    zone(timing.timezone)
+
+
+def _check_expression(timing: Timing) -> None:
+    if timing.schedule_type == CUSTOM:
+        cron.parse(timing.cron_expression)
+
+
+@lru_cache(maxsize=16_384)
+def _rule(timing: Timing) -> Rule:
+    """Raises: Invalid, for a row that was written past `validate`."""
+    validate(timing)
+    expression = TYPES.get(timing.schedule_type, timing.cron_expression)
+    return Rule(
+        plan=cron.parse(expression),
+        zone=timing.timezone,
+        dst_gap=timing.dst_gap or None,
+        dst_overlap=timing.dst_overlap or None,
+    )
+
+
+def _minute(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MINUTE
+
+
+def _instant(minute: int) -> datetime:
+    return _EPOCH + timedelta(minutes=minute)
+
+
+_FIRST = _minute(datetime(cron.FIRST_YEAR, 1, 1, tzinfo=UTC)) + _MARGIN
+_LAST = _minute(datetime(cron.LAST_YEAR + 1, 1, 1, tzinfo=UTC)) - _MARGIN
+
+
+def _year_start(year: int) -> int:
+    return _minute(datetime(year, 1, 1, tzinfo=UTC))
+
+
+def _offset(tz: ZoneInfo, minute: int) -> int:
+    offset = _instant(minute).astimezone(tz).utcoffset()
+    assert offset is not None
+    return offset // _MINUTE
+
+
+def _changes(name: str, start: int, end: int) -> Iterator[Change]:
+    """Yield the clock changes of a zone in (start, end], found by looking once a day."""
+    tz = zone(name)
+    before = _offset(tz, start)
+    for day_end in range(start + _DAY, end + _DAY, _DAY):
+        after = _offset(tz, day_end)
+        if after != before:
+            minutes = range(day_end - _DAY, day_end + 1)
+            # False before True: the first minute whose offset is no longer the old one.
+            at = minutes[bisect_right(minutes, False, key=lambda m: _offset(tz, m) != before)]
+            yield Change(at, before, after)
+        before = after
+
+
+@lru_cache(maxsize=4_096)
+def _pieces(name: str, year: int) -> tuple[Piece, ...]:
+    """Return the stretches of equal offset that make up a UTC year in a zone, oldest first."""
+    first, end = _year_start(year), _year_start(year + 1)
+    changes = list(_changes(name, first - _MARGIN, end + _MARGIN))
+    offset = changes[0].before if changes else _offset(zone(name), first)
+    pieces = []
+    openings, closings = [None, *changes], [*changes, None]
+    for opening, closing in zip(openings, closings, strict=True):
+        offset = opening.after if opening else offset
+        start = max(opening.at, first) if opening else first
+        stop = min(closing.at, end) if closing else end
+        if start < stop:
+            pieces.append(Piece(start, stop, offset, opening, closing))
+    return tuple(pieces)
+
+
+def _piece(rule: Rule, minute: int) -> Piece:
+    pieces = _pieces(rule.zone, _instant(minute).year)
+    return next(piece for piece in pieces if minute < piece.end)
+
+
+def _next(rule: Rule, minute: int) -> int | None:
+    """Return the first occurrence at or after `minute`."""
+    minute = max(minute, _FIRST)
+    while minute < _LAST:
+        year = _instant(minute).year
+        for piece in _pieces(rule.zone, year):
+            if piece.end <= minute:
+                continue
+            low, high = rule.span(piece)
+            civil = rule.plan.first_from(max(minute, low) + piece.offset)
+            if piece.start >= minute and rule.catches_up(piece):
+                found = piece.start
+            elif civil is None:
+                return None
+            else:
+                found = civil - piece.offset
+            if found < high:
+                return found if found < _LAST else None
+        # Nothing this year: go where the plan has its next date, or to just before it, because the
+        # zone may have changed by then.
+        minute = max(_year_start(year + 1), found - _MARGIN)
+    return None
+
+
+def _previous(rule: Rule, minute: int, floor: int) -> int | None:
+    """Return the last occurrence at or before `minute` and not before `floor`."""
+    minute, floor = min(minute, _LAST - 1), max(floor, _FIRST)
+    while minute >= floor:
+        year = _instant(minute).year
+        for piece in reversed(_pieces(rule.zone, year)):
+            if piece.start > minute:
+                continue
+            low, high = rule.span(piece)
+            civil = rule.plan.last_until(min(minute, high - 1) + piece.offset)
+            if civil is None:
+                return None
+            found = civil - piece.offset
+            if found < low and rule.catches_up(piece):
+                found = low = piece.start
+            if found >= low:
+                return found if found >= floor else None
+        minute = min(_year_start(year) - 1, found + _MARGIN)
+    return None
+
+
+def _every(rule: Rule, after: datetime, until: datetime | None) -> Iterator[int]:
+    last = _LAST if until is None else _minute(until)
+    minute = _next(rule, _minute(after) + 1)
+    while minute is not None and minute <= last:
+        yield minute
+        minute = _next(rule, minute + 1)
+
+
+def next_after(timing: Timing, after: datetime) -> datetime | None:
+    """Return the first occurrence later than `after`, None when there is none before 2200.
+
+    Raises: Invalid, as all below, where `validate` would.
+    """
+    minute = _next(_rule(timing), _minute(after) + 1)
+    return None if minute is None else _instant(minute)
+
+
+def between(timing: Timing, after: datetime, until: datetime, *, limit: int) -> list[datetime]:
+    """Return the occurrences in (after, until], oldest first, the oldest `limit` of them."""
+    found = islice(_every(_rule(timing), after, until), limit)
+    return [_instant(minute) for minute in found]
+
+
+def latest(timing: Timing, after: datetime, until: datetime) -> datetime | None:
+    """Return the newest occurrence in (after, until], whose cost does not grow with the window."""
+    minute = _previous(_rule(timing), _minute(until), _minute(after) + 1)
+    return None if minute is None else _instant(minute)
+
+
+def describe(timing: Timing) -> str:
+    """Say when the schedule fires: "At 02:00 every Monday (Europe/Berlin)"."""
+    return f"{cron.sentence(_rule(timing).plan)} ({timing.timezone})"
+
+
+def preview(
+    timing: Timing, after: datetime, until: datetime | None, count: int
+) -> list[Occurrence]:
+    """Return the first `count` occurrences in (after, until] as people read them.
+
+    `until` None: without end.
+    """
+    rule = _rule(timing)
+    tz = zone(timing.timezone)
+    return [
+        Occurrence(
+            scheduled_for=_instant(minute),
+            local=_instant(minute).astimezone(tz).isoformat(),
+            note=_note(rule, minute),
+        )
+        for minute in islice(_every(rule, after, until), count)
+    ]
+
+
+def _note(rule: Rule, minute: int) -> str | None:
+    """Say what a clock change has to do with this occurrence, if anything."""
+    piece = _piece(rule, minute)
+    opening, closing = piece.opening, piece.closing
+    if minute == piece.start and opening and rule.catches_up(piece):
+        skipped = list(rule.touched(opening))
+        verb = "does" if len(skipped) == 1 else "do"
+        return (
+            f"moved to the end of the clock change: {_times(skipped)} {verb} not exist on this day"
+        )
+    if opening and minute < opening.at - opening.gap:
+        return "this local time comes twice: this is the second"
+    if closing and minute >= closing.at + closing.gap:
+        return "this local time comes twice: this is the first"
+    return None
+
+
+def warnings(timing: Timing, now: datetime) -> list[str]:
+    """Return what the author of a schedule should know before it is saved, as sentences.
+
+    A next occurrence over a year away, or none; and each clock change within a year that moves,
+    drops, repeats or merges occurrences. A job of every hour in a zone that changes by whole hours
+    does not notice one, so nothing is said.
+    """
+    rule = _rule(timing)
+    following = next_after(timing, now)
+    if following is None:
+        return ["This schedule has no occurrence before the year 2200."]
+    found = []
+    if following > now + FAR_AWAY:
+        local = following.astimezone(zone(timing.timezone))
+        found.append(f"The next occurrence is {local:%Y-%m-%d at %H:%M}, over a year away.")
+    start = max(_minute(now), _FIRST)
+    for change in _changes(rule.zone, start, start + FAR_AWAY // _MINUTE):
+        sentence = _effect(rule, change)
+        if sentence:
+            found.append(sentence)
+    return found
+
+
+def _effect(rule: Rule, change: Change) -> str | None:
+    touched = list(rule.touched(change))
+    if not touched or rule.flows_past(change):
+        return None
+    old, new = change.at + change.before, change.at + change.after
+    day = f"{_instant(min(old, new)):%Y-%m-%d}"
+    one = len(touched) == 1
+    if change.gap > 0:
+        fate = f"run{'s' * one} at {_time(new)}"
+        if rule.gap(change) == "skip":
+            fate = f"{'is' if one else 'are'} left out"
+        effect = f"do{'es' * one} not exist and {fate}"
+    else:
+        passes = {"first": "the first time only", "second": "the second time only"}
+        effect = (
+            f"come{'s' * one} twice and run{'s' * one} "
+            f"{passes.get(rule.overlap(change), 'both times')}"
+        )
+    return (
+        f"On {day} the clock in {rule.zone} goes from {_time(old)} to {_time(new)}: "
+        f"{_times(touched)} {effect}."
+    )
+
+
+def _times(civil: list[int]) -> str:
+    shown = [_time(minute) for minute in civil[:3]]
+    if len(civil) > len(shown):
+        return f"{', '.join(shown)} and {len(civil) - len(shown)} more"
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
+def _time(civil: int) -> str:
+    return f"{civil // 60 % 24:02d}:{civil % 60:02d}"

@@ -89,7 +89,9 @@ class Schedule(Owned):
                 name="inactive_is_never_due",
             ),
             models.CheckConstraint(
-                condition=Q(regression_threshold_percent__gte=0, regression_threshold_percent__lte=100),
+                condition=Q(
+                    regression_threshold_percent__gte=0, regression_threshold_percent__lte=100
+                ),
                 name="threshold_is_a_percentage",
             ),
         ]

@@ -1,0 +1,24 @@
+"""What lists can be narrowed by."""
+
+import django_filters
+
+from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+
+
+class ScheduleFilter(django_filters.FilterSet):
+    is_active = django_filters.BooleanFilter()
+    test_suite_id = django_filters.UUIDFilter(field_name="suite_id")
+    model_id = django_filters.UUIDFilter(field_name="endpoint_id")
+
+    class Meta:
+        model = Schedule
+        fields: list[str] = []
+
+
+class RunFilter(django_filters.FilterSet):
+    status = django_filters.ChoiceFilter(choices=RunStatus.choices)
+    trigger = django_filters.ChoiceFilter(choices=RunTrigger.choices)
+
+    class Meta:
+        model = Run
+        fields: list[str] = []

@@ -1,0 +1,280 @@
+"""The life of a run: triggered, admitted under the cap, executed as a batch, settled once.
+
+A run waits as `triggered` until `start_queued` gives it a place and a batch. What the batch found
+is carried over by `settle`, which moves run, failure counter and schedule in one transaction.
+Lock order: schedule, run, batch, job.
+"""
+
+import uuid
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import connection, transaction
+
+from access import audit
+from access.actors import Actor
+from access.errors import Conflict, Refusal
+from access.hints import hint
+from batches import batches
+from batches.batches import Config
+from batches.models import BATCH_FINISHED, Batch, BatchStatus, Job, JobOutcome
+from evalsched import announcements, schedules
+from evalsched.models import (
+    LastRunStatus,
+    Run,
+    RunStatus,
+    RunTrigger,
+    Schedule,
+)
+
+logger = structlog.get_logger(__name__)
+TICK = "evalsched.tick"
+
+# One admission at a time over the cluster: two that count at once would let a fourth run in.
+_ADMISSION_LOCK = 7_301_001
+_AT_ONCE = 100
+
+
+def trigger(
+    actor: Actor, schedule: Schedule, *, now: datetime, kind: RunTrigger = RunTrigger.MANUAL
+) -> Run:
+    """Queue a run outside the schedule's times; works when the schedule is not active."""
+    run = Run(
+        project_id=schedule.project_id,
+        user_id=actor.user.pk,
+        schedule=schedule,
+        trigger=kind,
+        scheduled_for=now,
+        triggered_at=now,
+        snapshot=snapshot(schedule),
+    )
+    run.save(force_insert=True)
+    audit.record(actor, "run.triggered", run, {"schedule": schedule.name})
+    hint(TICK)
+    return run
+
+
+def snapshot(schedule: Schedule) -> dict[str, Any]:
+    """Return the configuration that a run keeps, whatever is edited later."""
+    return {
+        "schedule_name": schedule.name,
+        "test_suite_id": str(schedule.suite_id),
+        "test_suite_name": schedule.suite.name,
+        "model_id": str(schedule.endpoint_id),
+        "model_name": schedule.endpoint.name,
+        "batch_test_config": schedule.batch_test_config,
+        "timezone": schedule.timezone,
+        "alert_on_failure": schedule.alert_on_failure,
+    }
+
+
+def start_queued(now: datetime) -> int:
+    """Give waiting runs their batches, oldest nominal time first, up to the cluster's cap."""
+    with transaction.atomic():
+        if not _admission_is_ours():
+            return 0
+        running = Run.objects.filter(status=RunStatus.RUNNING).count()
+        room = settings.EVALSCHED_MAX_CONCURRENT_RUNS - running
+        # Failing to start takes no place, so more may be looked at than there is room for.
+        waiting = Run.objects.filter(status=RunStatus.TRIGGERED).order_by("scheduled_for", "pk")
+        started = 0
+        for run in waiting.select_related("schedule__suite", "schedule__endpoint")[:_AT_ONCE]:
+            if started >= room:
+                logger.info("at capacity", running=running + started, cap=running + room)
+                break
+            started += _start(run, now)
+        return started
+
+
+def cancel(run: Run, *, now: datetime, reason: str = "Cancelled.") -> bool:
+    """Stop a run and its batch. Return False when it had ended already."""
+    with transaction.atomic():
+        run = Run.objects.select_for_update(no_key=True).get(pk=run.pk)
+        moved = Run.objects.filter(pk=run.pk).move(
+            RunStatus.CANCELLED, completed_at=now, error_message=reason
+        )
+        if not moved:
+            return False
+        if run.batch_id:
+            batches.cancel(Batch.objects.get(pk=run.batch_id), now=now, reason=reason)
+        _note_last_run(run, LastRunStatus.CANCELLED)
+        hint(TICK)
+        return True
+
+
+def settle(batch_id: uuid.UUID, *, now: datetime) -> None:
+    """Carry a finished batch over to its run, once: summary, failure counter, notifications."""
+    with transaction.atomic():
+        run = Run.objects.filter(batch_id=batch_id, status=RunStatus.RUNNING).first()
+        if run is None:
+            return
+        schedule = Schedule.objects.select_for_update(no_key=True).get(pk=run.schedule_id)
+        batch = Batch.objects.get(pk=batch_id)
+        status, why, details = _judged(batch)
+        moved = Run.objects.filter(pk=run.pk).move(
+            status, completed_at=now, error_message=why, error_details=details, **_summary(batch)
+        )
+        if not moved:
+            return
+        run.refresh_from_db()
+        if status == RunStatus.FAILED:
+            _count_failure(schedule, run, now)
+        elif status == RunStatus.COMPLETED:
+            _count_success(schedule, run)
+        else:
+            _note_last_run(run, LastRunStatus.CANCELLED)
+        _log_end(schedule, run)
+        # Its place is free for the next one.
+        hint(TICK)
+
+
+def settle_lost(now: datetime) -> int:
+    """Settle the runs whose batch finished while nobody listened."""
+    running = Run.objects.filter(status=RunStatus.RUNNING)
+    finished = list(
+        Batch.objects.filter(status__in=BATCH_FINISHED, runs__in=running).values_list(
+            "pk", flat=True
+        )
+    )
+    for batch_id in finished:
+        settle(batch_id, now=now)
+    orphans = list(running.filter(batch=None).values_list("pk", flat=True))
+    for run_id in orphans:
+        _fail_without_batch(run_id, now)
+    return len(finished) + len(orphans)
+
+
+def _admission_is_ours() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_ADMISSION_LOCK])
+        return bool(cursor.fetchone()[0])
+
+
+def _start(run: Run, now: datetime) -> bool:
+    """Make the run's batch, or fail the run with what is wrong."""
+    schedule = run.schedule
+    deadline = now + timedelta(seconds=settings.EVALSCHED_RUN_TIMEOUT_SECONDS)
+    try:
+        with transaction.atomic():
+            batch = batches.create(
+                user_id=schedule.user_id,
+                suite=schedule.suite,
+                endpoint=schedule.endpoint,
+                config=Config(name=schedule.name, **run.snapshot["batch_test_config"]),
+                now=now,
+                deadline_at=deadline,
+            )
+            moved = Run.objects.filter(pk=run.pk).move(
+                RunStatus.RUNNING, started_at=now, deadline_at=deadline, batch=batch
+            )
+            if not moved:
+                raise Conflict("The run was cancelled.")
+    except Refusal as refusal:
+        _fail(run, refusal.message, now)
+        return False
+    logger.info("executing", schedule=schedule.name, run=str(run.pk), calls=batch.total)
+    return True
+
+
+def _fail(run: Run, why: str, now: datetime) -> None:
+    schedule = Schedule.objects.select_for_update(no_key=True).get(pk=run.schedule_id)
+    if Run.objects.filter(pk=run.pk).move(
+        RunStatus.FAILED, completed_at=now, error_message=why, error_details={}
+    ):
+        run.refresh_from_db()
+        _count_failure(schedule, run, now)
+        _log_end(schedule, run)
+
+
+def _fail_without_batch(run_id: uuid.UUID, now: datetime) -> None:
+    with transaction.atomic():
+        run = Run.objects.get(pk=run_id)
+        _fail(run, "Its batch was deleted while it ran.", now)
+
+
+def _judged(batch: Batch) -> tuple[RunStatus, str, dict[str, Any]]:
+    """Say whether the run completed, and why not. Wrong answers alone do not fail a run."""
+    if batch.status == BatchStatus.CANCELLED:
+        return RunStatus.CANCELLED, batch.error_message, {}
+    if batch.status != BatchStatus.COMPLETED:
+        details = {"error_class": batch.error_class, "batch_status": batch.status}
+        return RunStatus.FAILED, batch.error_message or f"The batch ended {batch.status}.", details
+    answered = batch.total - batch.errors
+    least = settings.EVALSCHED_MIN_COVERAGE_PERCENT
+    if answered * 100 >= least * batch.total:
+        return RunStatus.COMPLETED, "", {}
+    reasons = Counter(
+        Job.objects.filter(batch=batch, outcome=JobOutcome.ERROR).values_list(
+            "error_message", flat=True
+        )
+    )
+    (worst, times), *_ = reasons.most_common(1)
+    why = (
+        f"Only {answered} of {batch.total} calls were answered, at least {least} % are needed. "
+        f"{times} times: {worst}"
+    )
+    return (
+        RunStatus.FAILED,
+        why,
+        {"error_class": "coverage", "errors": dict(reasons.most_common(5))},
+    )
+
+
+def _summary(batch: Batch) -> dict[str, Any]:
+    figures = batches.figures(batch)
+    return {
+        "total_prompts": batch.total,
+        "successful_prompts": batch.total - batch.errors if batch.done else 0,
+        "failed_prompts": batch.errors,
+        "avg_latency_ms": figures.avg_latency_ms,
+        "p95_latency_ms": batch.p95_latency_ms,
+        "avg_ttft_ms": figures.avg_ttft_ms,
+        "avg_quality_score": figures.avg_score,
+        "total_cost": batch.total_cost,
+    }
+
+
+def _count_success(schedule: Schedule, run: Run) -> None:
+    if run.trigger == RunTrigger.SCHEDULE:
+        Schedule.objects.filter(pk=schedule.pk).update(consecutive_failures=0)
+    _note_last_run(run, LastRunStatus.SUCCESS)
+
+
+def _count_failure(schedule: Schedule, run: Run, now: datetime) -> None:
+    """Count the failure of a scheduled run and switch the schedule off at the limit."""
+    _note_last_run(run, LastRunStatus.FAILED)
+    if schedule.alert_on_failure:
+        announcements.evaluation_failed(schedule, run, now=now)
+    if run.trigger != RunTrigger.SCHEDULE:
+        return
+    schedule.consecutive_failures += 1
+    Schedule.objects.filter(pk=schedule.pk).update(
+        consecutive_failures=schedule.consecutive_failures
+    )
+    if schedule.consecutive_failures >= settings.EVALSCHED_MAX_CONSECUTIVE_FAILURES:
+        reason = (
+            f"{schedule.consecutive_failures} scheduled runs failed in a row, the last one: "
+            f"{run.error_message}"
+        )
+        schedules.disable(schedule, reason, now=now)
+
+
+def _note_last_run(run: Run, status: LastRunStatus) -> None:
+    Schedule.objects.filter(pk=run.schedule_id).update(
+        last_run_id=run.pk, last_run_status=status, last_run_at=run.started_at or run.triggered_at
+    )
+
+
+def _log_end(schedule: Schedule, run: Run) -> None:
+    logger.info(
+        "run ended",
+        status=run.status,
+        schedule=schedule.name,
+        run=str(run.pk),
+        why=run.error_message or None,
+        quality=run.avg_quality_score,
+        consecutive_failures=schedule.consecutive_failures,
+    )

@@ -1,0 +1,132 @@
+"""Schedules: made, changed, switched on and off. When they are due is `dispatch`'s question."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from access import audit
+from access.actors import Actor
+from access.errors import Conflict, Invalid, Refusal
+from access.models import AuditEvent
+from batches import batches
+from batches.models import Batch
+from evalsched import announcements, occurrences
+from evalsched.models import RUN_OPEN, Schedule, ScheduleType
+from evalsched.occurrences import Timing
+
+# Changing one of these changes when the schedule is due next.
+TIME_FIELDS = frozenset(
+    {"schedule_type", "cron_expression", "timezone", "dst_gap", "dst_overlap", "is_active"}
+)
+
+
+def timing(schedule: Schedule) -> Timing:
+    return Timing(
+        schedule_type=schedule.schedule_type,
+        cron_expression=schedule.cron_expression,
+        timezone=schedule.timezone,
+        dst_gap=schedule.dst_gap or None,
+        dst_overlap=schedule.dst_overlap or None,
+    )
+
+
+def create(actor: Actor, *, now: datetime, **fields: Any) -> Schedule:
+    """Make a schedule in the actor's project. Its first occurrence lies after `now`.
+
+    Raises:
+        Invalid: a field breaks a rule, or the name is taken.
+    """
+    schedule = Schedule(project=actor.project, user=actor.user)
+    _assign(schedule, fields, now)
+    _save(schedule)
+    audit.record(actor, "schedule.created", schedule)
+    return schedule
+
+
+def change(actor: Actor, schedule: Schedule, *, now: datetime, **fields: Any) -> Schedule:
+    """Change the given fields; time fields recompute `next_run_at` from now.
+
+    A run under way keeps the configuration it started with.
+    """
+    with transaction.atomic():
+        # As it is now, not as the caller read it: a tick may have moved it on.
+        schedule = Schedule.objects.select_for_update().get(pk=schedule.pk)
+        _assign(schedule, fields, now)
+        _save(schedule)
+        audit.record(actor, "schedule.changed", schedule, {"fields": sorted(fields)})
+    return schedule
+
+
+def set_active(actor: Actor, schedule: Schedule, active: bool, *, now: datetime) -> Schedule:
+    """Switch the schedule on or off. Switching it on never fires for the past."""
+    if schedule.is_active == active:
+        return schedule
+    return change(actor, schedule, now=now, is_active=active)
+
+
+def delete(actor: Actor, schedule: Schedule, *, now: datetime) -> None:
+    """Delete a schedule with its runs; what is under way is stopped first."""
+    with transaction.atomic():
+        schedule = Schedule.objects.select_for_update().get(pk=schedule.pk)
+        for batch in Batch.objects.filter(runs__schedule=schedule, runs__status__in=RUN_OPEN):
+            batches.cancel(batch, now=now, reason="The schedule was deleted.")
+        audit.record(actor, "schedule.deleted", schedule)
+        schedule.delete()
+
+
+def disable(schedule: Schedule, reason: str, *, now: datetime) -> bool:
+    """Switch a schedule off for `reason`, once, and tell its author.
+
+    The service does this itself; the caller holds the schedule's lock.
+    """
+    switched = Schedule.objects.filter(pk=schedule.pk, is_active=True).update(
+        is_active=False, next_run_at=None, pause_reason=reason, updated_at=now
+    )
+    if not switched:
+        return False
+    AuditEvent(
+        project_id=schedule.project_id,
+        user_id=schedule.user_id,
+        via="service",
+        action="schedule.disabled",
+        object_type="schedule",
+        object_id=str(schedule.pk),
+        object_name=schedule.name,
+        details={"reason": reason},
+    ).save(force_insert=True)
+    announcements.schedule_disabled(schedule, reason, now=now)
+    return True
+
+
+def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> None:
+    for name, value in fields.items():
+        setattr(schedule, name, value)
+    if schedule.schedule_type != ScheduleType.CUSTOM:
+        schedule.cron_expression = ""
+    fresh = schedule._state.adding
+    if not fresh and not TIME_FIELDS & fields.keys():
+        return
+    occurrences.validate(timing(schedule))
+    if schedule.is_active:
+        schedule.next_run_at = occurrences.next_after(timing(schedule), now)
+        schedule.pause_reason = ""
+        if "is_active" in fields:
+            schedule.consecutive_failures = 0
+    else:
+        schedule.next_run_at = None
+
+
+def _save(schedule: Schedule) -> None:
+    try:
+        with transaction.atomic():
+            schedule.save()
+    except IntegrityError as error:
+        raise _explained(error) from None
+
+
+def _explained(error: IntegrityError) -> Refusal:
+    if "one_schedule_of_a_name" in str(error):
+        return Invalid.field("name", "A schedule of this project has this name already.")
+    return Conflict("The suite or the model endpoint was deleted at this very moment.")

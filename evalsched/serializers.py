@@ -1,0 +1,122 @@
+"""The API's shapes of schedules and runs."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from access.api.serializers import OwnedSerializer
+from batches.serializers import BatchConfigSerializer
+from evalsched import occurrences, schedules
+from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+
+_OWNED = OwnedSerializer.Meta.fields
+
+
+class ScheduleSerializer(OwnedSerializer):
+    test_suite_id = serializers.UUIDField(source="suite_id")
+    test_suite_name = serializers.CharField(source="suite.name", read_only=True)
+    model_id = serializers.CharField(
+        source="endpoint_id",
+        max_length=200,
+        help_text="An endpoint's id, its name, or its unambiguous model. Answers give the id.",
+    )
+    model_name = serializers.CharField(source="endpoint.name", read_only=True)
+    cron_expression = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    timezone = serializers.CharField(max_length=64, required=False)
+    dst_gap = serializers.ChoiceField(
+        choices=["shift", "skip"], required=False, allow_null=True, allow_blank=False
+    )
+    dst_overlap = serializers.ChoiceField(
+        choices=["first", "second", "both"], required=False, allow_null=True, allow_blank=False
+    )
+    batch_test_config = BatchConfigSerializer(required=False)
+    description_of_times = serializers.SerializerMethodField()
+    warnings = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Schedule
+        fields = (
+            *_OWNED,
+            "name",
+            "description",
+            "schedule_type",
+            "cron_expression",
+            "timezone",
+            "dst_gap",
+            "dst_overlap",
+            "description_of_times",
+            "warnings",
+            "test_suite_id",
+            "test_suite_name",
+            "model_id",
+            "model_name",
+            "batch_test_config",
+            "is_active",
+            "overlap_policy",
+            "catchup_policy",
+            "catchup_window_minutes",
+            "alert_on_failure",
+            "alert_on_regression",
+            "regression_threshold_percent",
+            "next_run_at",
+            "last_run_at",
+            "last_run_status",
+            "last_run_id",
+            "consecutive_failures",
+            "pause_reason",
+            "updated_at",
+        )
+        read_only_fields = (
+            "next_run_at",
+            "last_run_at",
+            "last_run_status",
+            "last_run_id",
+            "consecutive_failures",
+            "pause_reason",
+        )
+
+    def get_description_of_times(self, schedule: Schedule) -> str:
+        return occurrences.describe(schedules.timing(schedule))
+
+    def get_warnings(self, schedule: Schedule) -> list[str]:
+        return occurrences.warnings(schedules.timing(schedule), self.context["view"].now)
+
+    def to_representation(self, instance: Schedule) -> dict[str, Any]:
+        shown: dict[str, Any] = super().to_representation(instance)
+        for name in ("dst_gap", "dst_overlap", "last_run_status"):
+            shown[name] = shown[name] or None
+        return shown
+
+
+class RunSerializer(OwnedSerializer):
+    scheduled_evaluation_id = serializers.UUIDField(source="schedule_id", read_only=True)
+    status = serializers.ChoiceField(choices=RunStatus.choices, read_only=True)
+    trigger = serializers.ChoiceField(choices=RunTrigger.choices, read_only=True)
+    batch_test_run_id = serializers.UUIDField(source="batch_id", read_only=True, allow_null=True)
+
+    class Meta:
+        model = Run
+        fields = (
+            *_OWNED,
+            "scheduled_evaluation_id",
+            "status",
+            "trigger",
+            "scheduled_for",
+            "triggered_at",
+            "started_at",
+            "completed_at",
+            "batch_test_run_id",
+            "total_prompts",
+            "successful_prompts",
+            "failed_prompts",
+            "avg_latency_ms",
+            "p95_latency_ms",
+            "avg_ttft_ms",
+            "avg_quality_score",
+            "total_cost",
+            "error_message",
+            "error_details",
+            "snapshot",
+            "updated_at",
+        )
+        read_only_fields = fields

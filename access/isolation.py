@@ -185,7 +185,12 @@ class ApiRole(Operation):
                             current_user;
                     END;
                 END IF;
-                IF NOT pg_has_role(current_user, '{API_ROLE}', 'MEMBER') THEN
+                -- Being a member is not enough: since PostgreSQL 16 whoever makes a role may
+                -- administer it, but not take it on.
+                BEGIN
+                    SET LOCAL ROLE {API_ROLE};
+                    RESET ROLE;
+                EXCEPTION WHEN insufficient_privilege THEN
                     BEGIN
                         EXECUTE format('GRANT {API_ROLE} TO %I', current_user);
                     EXCEPTION
@@ -194,7 +199,7 @@ class ApiRole(Operation):
                             'this login may not take on {API_ROLE}; as administrator run: '
                             'GRANT {API_ROLE} TO "%";', current_user;
                     END;
-                END IF;
+                END;
             END $$
             """,
             params=None,

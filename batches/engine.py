@@ -124,8 +124,8 @@ class _Slice:
         finally:
             renewing.cancel()
             await self._drop_calls()
-            await self._on(self._database, connection.close)
-            await self._on(self._leases, connection.close)
+            await self._on(self._database, _close_connection)
+            await self._on(self._leases, _close_connection)
             self._database.shutdown()
             self._leases.shutdown()
 
@@ -237,6 +237,11 @@ class _Slice:
 
     async def _on(self, pool: ThreadPoolExecutor, task: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, task)
+
+
+def _close_connection() -> None:
+    """Close the connection of the thread that runs this: looked up here, it is that thread's."""
+    connection.close()
 
 
 def _renewed(held: list[Claim]) -> set[int]:

@@ -22,7 +22,15 @@ def configure(config: dict[str, str]) -> None:
     renderers: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if config["format"] == "json"
-        else [_brief, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)]
+        else [
+            _brief,
+            structlog.dev.ConsoleRenderer(
+                colors=False,
+                pad_event_to=0,
+                # The default prints local variables, and with them people's prompts and keys.
+                exception_formatter=structlog.dev.plain_traceback,
+            ),
+        ]
     )
     logging.config.dictConfig(
         {

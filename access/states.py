@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from django.db import models
+from django.db.models.functions import Now
 
 M = TypeVar("M", bound=models.Model)
 
@@ -18,4 +19,6 @@ class StatefulQuerySet(models.QuerySet[M]):
 
         A row whose status may not lead to `to` is left alone, whoever else is writing.
         """
+        if any(field.name == "updated_at" for field in self.model._meta.fields):
+            changes.setdefault("updated_at", Now())
         return self.filter(status__in=self.SOURCES[to]).update(status=to, **changes)

@@ -1,6 +1,7 @@
 """Celery: hints for rows that need work. Each setting with its reason."""
 
 import os
+import warnings
 from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
@@ -65,6 +66,10 @@ app.conf.update(
 )
 app.steps["worker"].add(DjangoStructLogInitStep)
 app.autodiscover_tasks(["evalsched", "batches", "alerts"])
+
+
+# Under `up` as root, in a container or a trial, it would be the first thing a newcomer reads.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 
 @signals.setup_logging.connect

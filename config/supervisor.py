@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -26,7 +28,7 @@ REPEATED_SECONDS = 5.0
 FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS = 0.5, 10.0, 30.0
 SERVICE_PATIENCE = 3.0
 _LONGEST_LINE = 64 * 1024
-_COLOURS = {"web": "36", "worker": "33", "beat": "35", "up": "32"}
+_COLOURS = {"web": "36", "worker": "33", "ticker": "34", "beat": "35", "up": "32"}
 
 
 class Interrupted(BaseException):
@@ -65,12 +67,16 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class Program:
-    """A process to keep running. It has `patience` seconds from SIGTERM until it is killed."""
+    """A process to keep running. It has `patience` seconds from SIGTERM until it is killed.
+
+    Neighbours of one `group` are asked to end at the same time.
+    """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     patience: float
+    group: str = ""
 
 
 class Screen:
@@ -119,6 +125,15 @@ class Child:
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
 
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.process is not None and self.process.poll() is None
+
+    def ask(self) -> None:
+        """Ask its main process to end; a pool's children die of the signal and lose their work."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+
     def dead(self) -> bool:
         """Whether its main process has ended."""
         return self.process is not None and self.process.poll() is not None
@@ -162,6 +177,14 @@ class Child:
 
     def _say(self, line: bytes) -> None:
         self._screen.say(self.program.name, line.decode(errors="replace").rstrip("\r"))
+
+
+def _group(child: Child) -> str:
+    return child.program.group or child.program.name
+
+
+def _all_ended(children: Sequence[Child]) -> bool:
+    return not any(child.running() for child in children)
 
 
 class Watch:
@@ -240,12 +263,16 @@ class Supervisor:
 
     def stop(self) -> None:
         """End everything in order, at once when somebody loses patience. Leaves no process."""
-        for child in reversed(self._children):
-            if child.process is not None and child.process.poll() is None:
-                # The main process only: a pool's children die of it and lose their work.
-                child.process.send_signal(signal.SIGTERM)
-                self._wait(child.dead, child.program.patience)
-            child.kill()
+        for _, group in groupby(reversed(self._children), key=_group):
+            together = list(group)
+            alive = [child for child in together if child.running()]
+            for child in alive:
+                child.ask()
+            if alive:
+                patience = max(child.program.patience for child in alive)
+                self._wait(partial(_all_ended, alive), patience)
+            for child in together:
+                child.kill()
         for service in reversed(self._services):
             service.ask()
             self._wait(service.ended, SERVICE_PATIENCE)

@@ -10,19 +10,43 @@ those that a change skips run at its end, those that it repeats run the first ti
 `dst_overlap` override either. Before 1973 and after 2199 nothing fires.
 """
 
-import importlib
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from functools import lru_cache
-from importlib.resources import files
 from itertools import islice
-from zoneinfo import ZoneInfo
 
 from access.errors import Invalid
-from evalsched import cron
+from evalsched import cron, cron_words
+from evalsched.zones import (
+    LONGEST_ZONE_NAME,
+    MARGIN,
+    MINUTE,
+    Change,
+    Piece,
+    changes,
+    instant_of,
+    minute_of,
+    pieces_of,
+    tzdata_version,
+    year_start,
+    zone,
+)
+
+__all__ = [
+    "LONGEST_ZONE_NAME",
+    "Occurrence",
+    "Timing",
+    "between",
+    "describe",
+    "latest",
+    "next_after",
+    "preview",
+    "tzdata_version",
+    "validate",
+    "warnings",
+    "zone",
+]
 
 TYPES = {"hourly": "0 * * * *", "daily": "0 2 * * *", "weekly": "0 2 * * MON"}
 CUSTOM = "custom"
@@ -32,13 +56,6 @@ OVERLAPS = ("first", "second", "both")
 # Debian cron catches up after a jump of up to three hours; more is a clock that somebody set.
 LARGEST_CHANGE = 3 * 60
 FAR_AWAY = timedelta(days=366)
-LONGEST_ZONE_NAME = 64
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MINUTE = timedelta(minutes=1)
-_DAY = 24 * 60
-# No offset or clock change is longer than this, so what happens further away has no influence.
-_MARGIN = 2 * _DAY
 
 
 @dataclass(frozen=True)
@@ -63,34 +80,6 @@ class Occurrence:
     scheduled_for: datetime
     local: str
     note: str | None
-
-
-@dataclass(frozen=True)
-class Change:
-    """A clock change at the instant `at`; offsets from UTC in minutes."""
-
-    at: int
-    before: int
-    after: int
-
-    @property
-    def gap(self) -> int:
-        """Minutes of wall clock that are skipped; negative: that are repeated."""
-        return self.after - self.before
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch [start, end) of a year in which the offset stays, and the changes around it.
-
-    The changes may lie a little outside the year, so `opening.at` can be before `start`.
-    """
-
-    start: int
-    end: int
-    offset: int
-    opening: Change | None
-    closing: Change | None
 
 
 @dataclass(frozen=True)
@@ -146,42 +135,6 @@ class Rule:
         return low, high
 
 
-def tzdata_version() -> str:
-    """Return the version of the zone data in use, as IANA writes it: "2026a"."""
-    return str(importlib.import_module("tzdata").IANA_VERSION)
-
-
-@lru_cache(maxsize=1)
-def _zone_names() -> frozenset[str]:
-    return frozenset((files("tzdata") / "zones").read_text(encoding="utf-8").split())
-
-
-def zone(name: str) -> ZoneInfo:
-    """Return the zone of that IANA name, exactly as the tzdata package spells it.
-
-    The data is the package's, too, as the settings empty the search path (`PYTHONTZPATH`).
-    Raises: Invalid, field `timezone`, with names that are close.
-    """
-    if name in _zone_names():
-        return ZoneInfo(name)
-    if not name or len(name) > LONGEST_ZONE_NAME or not name.isprintable():
-        raise Invalid.field("timezone", "Name an IANA time zone, such as Europe/Berlin or UTC.")
-    close = _close_names(name)
-    hint = f"did you mean {' or '.join(close)}?" if close else "write it like Europe/Berlin or UTC."
-    raise Invalid.field("timezone", f"There is no time zone `{name}`; {hint}")
-
-
-def _close_names(name: str) -> list[str]:
-    """Return up to three zones whose name, or whose city, looks like `name`."""
-    wanted = name.strip().lower().replace(" ", "_")
-    spelled: dict[str, str] = {}
-    for known in sorted(_zone_names(), key=lambda known: (known.count("/"), known)):
-        spelled.setdefault(known.lower(), known)
-        spelled.setdefault(known.rpartition("/")[2].lower(), known)
-    found = [spelled[match] for match in get_close_matches(wanted, spelled, n=6, cutoff=0.7)]
-    return list(dict.fromkeys(found))[:3]
-
-
 def validate(timing: Timing) -> None:
     """Refuse a timing that means nothing, with every complaint at once.
 
@@ -235,61 +188,12 @@ def _rule(timing: Timing) -> Rule:
     )
 
 
-def _minute(instant: datetime) -> int:
-    return (instant - _EPOCH) // _MINUTE
-
-
-def _instant(minute: int) -> datetime:
-    return _EPOCH + timedelta(minutes=minute)
-
-
-_FIRST = _minute(datetime(cron.FIRST_YEAR, 1, 1, tzinfo=UTC)) + _MARGIN
-_LAST = _minute(datetime(cron.LAST_YEAR + 1, 1, 1, tzinfo=UTC)) - _MARGIN
-
-
-def _year_start(year: int) -> int:
-    return _minute(datetime(year, 1, 1, tzinfo=UTC))
-
-
-def _offset(tz: ZoneInfo, minute: int) -> int:
-    offset = _instant(minute).astimezone(tz).utcoffset()
-    assert offset is not None
-    return offset // _MINUTE
-
-
-def _changes(name: str, start: int, end: int) -> Iterator[Change]:
-    """Yield the clock changes of a zone in (start, end], found by looking once a day."""
-    tz = zone(name)
-    before = _offset(tz, start)
-    for day_end in range(start + _DAY, end + _DAY, _DAY):
-        after = _offset(tz, day_end)
-        if after != before:
-            minutes = range(day_end - _DAY, day_end + 1)
-            # False before True: the first minute whose offset is no longer the old one.
-            at = minutes[bisect_right(minutes, False, key=lambda m: _offset(tz, m) != before)]
-            yield Change(at, before, after)
-        before = after
-
-
-@lru_cache(maxsize=4_096)
-def _pieces(name: str, year: int) -> tuple[Piece, ...]:
-    """Return the stretches of equal offset that make up a UTC year in a zone, oldest first."""
-    first, end = _year_start(year), _year_start(year + 1)
-    changes = list(_changes(name, first - _MARGIN, end + _MARGIN))
-    offset = changes[0].before if changes else _offset(zone(name), first)
-    pieces = []
-    openings, closings = [None, *changes], [*changes, None]
-    for opening, closing in zip(openings, closings, strict=True):
-        offset = opening.after if opening else offset
-        start = max(opening.at, first) if opening else first
-        stop = min(closing.at, end) if closing else end
-        if start < stop:
-            pieces.append(Piece(start, stop, offset, opening, closing))
-    return tuple(pieces)
+_FIRST = minute_of(datetime(cron.FIRST_YEAR, 1, 1, tzinfo=UTC)) + MARGIN
+_LAST = minute_of(datetime(cron.LAST_YEAR + 1, 1, 1, tzinfo=UTC)) - MARGIN
 
 
 def _piece(rule: Rule, minute: int) -> Piece:
-    pieces = _pieces(rule.zone, _instant(minute).year)
+    pieces = pieces_of(rule.zone, instant_of(minute).year)
     return next(piece for piece in pieces if minute < piece.end)
 
 
@@ -297,8 +201,8 @@ def _next(rule: Rule, minute: int) -> int | None:
     """Return the first occurrence at or after `minute`."""
     minute = max(minute, _FIRST)
     while minute < _LAST:
-        year = _instant(minute).year
-        for piece in _pieces(rule.zone, year):
+        year = instant_of(minute).year
+        for piece in pieces_of(rule.zone, year):
             if piece.end <= minute:
                 continue
             low, high = rule.span(piece)
@@ -313,7 +217,7 @@ def _next(rule: Rule, minute: int) -> int | None:
                 return found if found < _LAST else None
         # Nothing this year: go where the plan has its next date, or to just before it, because the
         # zone may have changed by then.
-        minute = max(_year_start(year + 1), found - _MARGIN)
+        minute = max(year_start(year + 1), found - MARGIN)
     return None
 
 
@@ -321,8 +225,8 @@ def _previous(rule: Rule, minute: int, floor: int) -> int | None:
     """Return the last occurrence at or before `minute` and not before `floor`."""
     minute, floor = min(minute, _LAST - 1), max(floor, _FIRST)
     while minute >= floor:
-        year = _instant(minute).year
-        for piece in reversed(_pieces(rule.zone, year)):
+        year = instant_of(minute).year
+        for piece in reversed(pieces_of(rule.zone, year)):
             if piece.start > minute:
                 continue
             low, high = rule.span(piece)
@@ -334,13 +238,13 @@ def _previous(rule: Rule, minute: int, floor: int) -> int | None:
                 found = low = piece.start
             if found >= low:
                 return found if found >= floor else None
-        minute = min(_year_start(year) - 1, found + _MARGIN)
+        minute = min(year_start(year) - 1, found + MARGIN)
     return None
 
 
 def _every(rule: Rule, after: datetime, until: datetime | None) -> Iterator[int]:
-    last = _LAST if until is None else _minute(until)
-    minute = _next(rule, _minute(after) + 1)
+    last = _LAST if until is None else minute_of(until)
+    minute = _next(rule, minute_of(after) + 1)
     while minute is not None and minute <= last:
         yield minute
         minute = _next(rule, minute + 1)
@@ -351,25 +255,25 @@ def next_after(timing: Timing, after: datetime) -> datetime | None:
 
     Raises: Invalid, as all below, where `validate` would.
     """
-    minute = _next(_rule(timing), _minute(after) + 1)
-    return None if minute is None else _instant(minute)
+    minute = _next(_rule(timing), minute_of(after) + 1)
+    return None if minute is None else instant_of(minute)
 
 
 def between(timing: Timing, after: datetime, until: datetime, *, limit: int) -> list[datetime]:
     """Return the occurrences in (after, until], oldest first, the oldest `limit` of them."""
     found = islice(_every(_rule(timing), after, until), limit)
-    return [_instant(minute) for minute in found]
+    return [instant_of(minute) for minute in found]
 
 
 def latest(timing: Timing, after: datetime, until: datetime) -> datetime | None:
     """Return the newest occurrence in (after, until], whose cost does not grow with the window."""
-    minute = _previous(_rule(timing), _minute(until), _minute(after) + 1)
-    return None if minute is None else _instant(minute)
+    minute = _previous(_rule(timing), minute_of(until), minute_of(after) + 1)
+    return None if minute is None else instant_of(minute)
 
 
 def describe(timing: Timing) -> str:
     """Say when the schedule fires: "At 02:00 every Monday (Europe/Berlin)"."""
-    return f"{cron.sentence(_rule(timing).plan)} ({timing.timezone})"
+    return f"{cron_words.sentence(_rule(timing).plan)} ({timing.timezone})"
 
 
 def preview(
@@ -383,8 +287,8 @@ def preview(
     tz = zone(timing.timezone)
     return [
         Occurrence(
-            scheduled_for=_instant(minute),
-            local=_instant(minute).astimezone(tz).isoformat(),
+            scheduled_for=instant_of(minute),
+            local=instant_of(minute).astimezone(tz).isoformat(),
             note=_note(rule, minute),
         )
         for minute in islice(_every(rule, after, until), count)
@@ -423,8 +327,8 @@ def warnings(timing: Timing, now: datetime) -> list[str]:
     if following > now + FAR_AWAY:
         local = following.astimezone(zone(timing.timezone))
         found.append(f"The next occurrence is {local:%Y-%m-%d at %H:%M}, over a year away.")
-    start = max(_minute(now), _FIRST)
-    for change in _changes(rule.zone, start, start + FAR_AWAY // _MINUTE):
+    start = max(minute_of(now), _FIRST)
+    for change in changes(rule.zone, start, start + FAR_AWAY // MINUTE):
         sentence = _effect(rule, change)
         if sentence:
             found.append(sentence)
@@ -436,7 +340,7 @@ def _effect(rule: Rule, change: Change) -> str | None:
     if not touched or rule.flows_past(change):
         return None
     old, new = change.at + change.before, change.at + change.after
-    day = f"{_instant(min(old, new)):%Y-%m-%d}"
+    day = f"{instant_of(min(old, new)):%Y-%m-%d}"
     one = len(touched) == 1
     if change.gap > 0:
         fate = f"run{'s' * one} at {_time(new)}"

@@ -227,7 +227,8 @@ def _summary(batch: Batch) -> dict[str, Any]:
     figures = batches.figures(batch)
     return {
         "total_prompts": batch.total,
-        "successful_prompts": batch.total - batch.errors if batch.done else 0,
+        # Answered, rightly or wrongly; quality is what tells them apart.
+        "successful_prompts": batch.done - batch.errors,
         "failed_prompts": batch.errors,
         "avg_latency_ms": figures.avg_latency_ms,
         "p95_latency_ms": batch.p95_latency_ms,
@@ -269,12 +270,12 @@ def _note_last_run(run: Run, status: LastRunStatus) -> None:
 
 
 def _log_end(schedule: Schedule, run: Run) -> None:
-    logger.info(
-        "run ended",
-        status=run.status,
-        schedule=schedule.name,
-        run=str(run.pk),
-        why=run.error_message or None,
-        quality=run.avg_quality_score,
-        consecutive_failures=schedule.consecutive_failures,
-    )
+    about: dict[str, object] = {"schedule": schedule.name, "run": str(run.pk)}
+    if run.status == RunStatus.COMPLETED:
+        about["quality"] = run.avg_quality_score
+    else:
+        about |= {"why": run.error_message, "consecutive_failures": schedule.consecutive_failures}
+    schedule.refresh_from_db(fields=["next_run_at"])
+    next_run_at = schedule.next_run_at
+    about["next_run_at"] = next_run_at.isoformat() if next_run_at else None
+    logger.info("run ended", status=run.status, **about)

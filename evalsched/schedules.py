@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import structlog
 from django.db import IntegrityError, transaction
 
 from access import audit
@@ -16,10 +17,14 @@ from evalsched import announcements, occurrences
 from evalsched.models import RUN_OPEN, Schedule, ScheduleType
 from evalsched.occurrences import Timing
 
+logger = structlog.get_logger(__name__)
+
 # Changing one of these changes when the schedule is due next.
 TIME_FIELDS = frozenset(
     {"schedule_type", "cron_expression", "timezone", "dst_gap", "dst_overlap", "is_active"}
 )
+
+PAUSED_ALL = "Paused with all others by pause_all. Take it back with resume_all."
 
 
 def timing(schedule: Schedule) -> Timing:
@@ -81,23 +86,53 @@ def disable(schedule: Schedule, reason: str, *, now: datetime) -> bool:
 
     The service does this itself; the caller holds the schedule's lock.
     """
+    if not _switch_off(schedule, reason, now):
+        return False
+    announcements.schedule_disabled(schedule, reason, now=now)
+    logger.warning("schedule disabled", schedule=schedule.name, why=reason)
+    return True
+
+
+def pause_all(*, now: datetime) -> int:
+    """Switch every active schedule off until `resume_all`, and return how many they were."""
+    with transaction.atomic():
+        active = Schedule.objects.filter(is_active=True).select_for_update().order_by("pk")
+        return sum(_switch_off(schedule, PAUSED_ALL, now) for schedule in active)
+
+
+def resume_all(*, now: datetime) -> int:
+    """Switch on what `pause_all` switched off; nothing fires for the past."""
+    with transaction.atomic():
+        paused = Schedule.objects.filter(is_active=False, pause_reason=PAUSED_ALL)
+        resumed = list(paused.select_for_update().order_by("pk"))
+        for schedule in resumed:
+            _assign(schedule, {"is_active": True}, now)
+            _save(schedule)
+            _note(schedule, "schedule.resumed", {})
+        return len(resumed)
+
+
+def _switch_off(schedule: Schedule, reason: str, now: datetime) -> bool:
     switched = Schedule.objects.filter(pk=schedule.pk, is_active=True).update(
         is_active=False, next_run_at=None, pause_reason=reason, updated_at=now
     )
-    if not switched:
-        return False
+    if switched:
+        _note(schedule, "schedule.disabled", {"reason": reason})
+    return bool(switched)
+
+
+def _note(schedule: Schedule, action: str, details: dict[str, Any]) -> None:
+    """Leave a trail for what the service or the operator's command line did."""
     AuditEvent(
         project_id=schedule.project_id,
         user_id=schedule.user_id,
         via="service",
-        action="schedule.disabled",
+        action=action,
         object_type="schedule",
         object_id=str(schedule.pk),
         object_name=schedule.name,
-        details={"reason": reason},
+        details=details,
     ).save(force_insert=True)
-    announcements.schedule_disabled(schedule, reason, now=now)
-    return True
 
 
 def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> None:

@@ -1,7 +1,7 @@
 """The base of every serializer: unknown fields are refused, read-only ones in a body ignored."""
 
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework import serializers
 
@@ -9,16 +9,28 @@ from access.models import Owned
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields it does not know, naming those it does where they are few."""
+    """Refuses fields it does not know, by name."""
+
+    # What the API shows of the same object and nobody can write: ignored, like read-only fields.
+    shown_only: ClassVar[tuple[str, ...]] = ()
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, dict):
-            unknown = sorted(str(name) for name in data if name not in self.fields)
-            if unknown:
-                raise serializers.ValidationError(
-                    {name[:100]: ["There is no such field."] for name in unknown[:20]}
-                )
-        return super().to_internal_value(data)
+        unknown = (
+            {
+                str(name)[:100]: ["There is no such field."]
+                for name in data
+                if name not in self.fields and name not in self.shown_only
+            }
+            if isinstance(data, dict)
+            else {}
+        )
+        try:
+            valid = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            raise serializers.ValidationError({**error.detail, **unknown}) from None
+        if unknown:
+            raise serializers.ValidationError(unknown)
+        return valid
 
 
 class StrictModelSerializer(StrictSerializer, serializers.ModelSerializer[Any]):

@@ -144,9 +144,23 @@ def programs(data_dir: Path) -> list[supervisor.Program]:
     env = surroundings.for_child(os.environ) | {MARK: str(data_dir)}
     python = sys.executable
     host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
-    celery = (python, "-m", "celery", "-A", "config.celery")
+    celery = (python, "-m", "celery", "--quiet", "-A", "config.celery")
     # macOS ends a process that forks after its system libraries have started threads.
     pool = "threads" if sys.platform == "darwin" else "prefork"
+
+    def worker(name: str, queues: str, *, children: int) -> supervisor.Program:
+        command = (
+            *(*celery, "worker", "--queues", queues, "--hostname", f"{name}@%h"),
+            *("--concurrency", str(children), "--pool", pool),
+            *("--without-mingle", "--without-gossip", "--loglevel", "WARNING"),
+        )
+        own = {
+            "EVALSCHED_PROCESS": "worker",
+            "EVALSCHED_SOFT_SHUTDOWN_SECONDS": str(SOFT_SHUTDOWN_SECONDS),
+            "REMAP_SIGTERM": "SIGQUIT",
+        }
+        return supervisor.Program(name, command, env | own, WORKER_PATIENCE, group="workers")
+
     return [
         supervisor.Program(
             "web",
@@ -159,21 +173,9 @@ def programs(data_dir: Path) -> list[supervisor.Program]:
             env | {"EVALSCHED_PROCESS": "web"},
             WEB_PATIENCE,
         ),
-        supervisor.Program(
-            "worker",
-            (
-                *(*celery, "worker", "--queues", "ticks,batches,deliveries"),
-                *("--concurrency", "4", "--pool", pool, "--hostname", "up@%h"),
-                *("--without-mingle", "--without-gossip", "--loglevel", "WARNING"),
-            ),
-            env
-            | {
-                "EVALSCHED_PROCESS": "worker",
-                "EVALSCHED_SOFT_SHUTDOWN_SECONDS": str(SOFT_SHUTDOWN_SECONDS),
-                "REMAP_SIGTERM": "SIGQUIT",
-            },
-            WORKER_PATIENCE,
-        ),
+        worker("worker", "batches", children=3),
+        # Of its own, as in production: full batches must not hold up the tick.
+        worker("ticker", "ticks,deliveries", children=2),
         supervisor.Program(
             "beat",
             (*celery, "beat", "--pidfile=", "--loglevel", "WARNING"),

@@ -31,9 +31,22 @@ def acting_in(project_id: uuid.UUID, user_id: uuid.UUID) -> Iterator[None]:
     way out, as they would otherwise last until the outer transaction ends.
     """
     with transaction.atomic():
+        before = _taken_on()
         _take_on(API_ROLE, str(project_id), str(user_id))
         yield
-        _take_on("none", "", "")
+        _take_on(*before)
+
+
+def _taken_on() -> tuple[str, str, str]:
+    """Return role, project and user as `_take_on` takes them; inside `acting_in` they are set."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('role'),"
+            " coalesce(current_setting('evalsched.project_id', true), ''),"
+            " coalesce(current_setting('evalsched.user_id', true), '')"
+        )
+        role, project_id, user_id = cursor.fetchone()
+    return role, project_id, user_id
 
 
 def _take_on(role: str, project_id: str, user_id: str) -> None:

@@ -151,3 +151,15 @@ class IdempotencyKey(Owned):
                 fields=["project", "principal", "route", "key"], name="one_answer_per_key"
             )
         ]
+
+
+class Heartbeat(models.Model):
+    """When a part of the service was last seen. Nobody's: it belongs to no project."""
+
+    name = models.CharField(max_length=200, primary_key=True)
+    seen_at = models.DateTimeField()
+    # What it found when it was last seen, for parts that look at something.
+    found = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return self.name

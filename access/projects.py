@@ -67,7 +67,8 @@ def add_member(actor: Actor, *, username: str, role: Role) -> Membership:
     Raises:
         Invalid: nobody has that name, or they are a member already.
     """
-    person = User.objects.filter(username=username, is_active=True).first()
+    # Under the API's role a person's password hash cannot be read.
+    person = User.objects.filter(username=username, is_active=True).only("username").first()
     if person is None:
         raise Invalid.field("username", f"There is no user named '{username}'.")
     member, made = Membership.objects.get_or_create(

@@ -33,6 +33,7 @@ class MemberSerializer(StrictModelSerializer):
 class NewMemberSerializer(StrictSerializer):
     username = serializers.CharField(max_length=150)
     role = serializers.ChoiceField(choices=Role.choices, default=Role.EDITOR)
+    shown_only = MemberSerializer.Meta.fields
 
 
 class ApiKeySerializer(StrictModelSerializer):

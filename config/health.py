@@ -1,13 +1,16 @@
-"""Is the process alive, and can it serve."""
+"""Is the process alive, can it serve, and does the scheduler do its work."""
 
-from django.conf import settings
-from django.db import connection
+from typing import Any
+
+from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
-from redis import Redis
-from redis.exceptions import RedisError
 
-_PATIENCE_SECONDS = 2
+from access import clock
+from config import queues
+from evalsched import invariants, occurrences, pulse
+
+RETRY = {"Retry-After": "5"}
 
 
 def alive(request: HttpRequest) -> JsonResponse:
@@ -16,36 +19,44 @@ def alive(request: HttpRequest) -> JsonResponse:
 
 def ready(request: HttpRequest) -> JsonResponse:
     """Answer 200 when database, broker and migrations are as the code needs them, else 503."""
-    parts = {"database": _database(), "broker": _broker()}
+    parts = {
+        "database": _database(),
+        "broker": "ok" if queues.reachable() else "unreachable",
+    }
     if parts["database"] == "ok":
         parts["migrations"] = _migrations()
     well = all(state == "ok" for state in parts.values())
-    return JsonResponse(
-        {"status": "ready" if well else "not ready", **parts},
-        status=200 if well else 503,
-        headers={} if well else {"Retry-After": "5"},
-    )
+    return _answer({"status": "ready" if well else "not ready", **parts}, well=well)
+
+
+def scheduler(request: HttpRequest) -> JsonResponse:
+    """Answer 200 while ticks run and nothing is overdue, else 503 with what to look at."""
+    try:
+        now = clock.database_now()
+        measured = vars(pulse.taken(now))
+        broken = invariants.last_counts()
+    except DatabaseError:
+        return _answer({"status": "database unreachable"}, well=False)
+    stuck = measured.pop("stuck")
+    about: dict[str, Any] = {
+        "status": stuck or "ok",
+        **measured,
+        "queue_messages": queues.lengths(),
+        "broken_invariants": {name: count for name, count in broken.items() if count},
+        "tzdata_version": occurrences.tzdata_version(),
+    }
+    return _answer(about, well=not stuck)
+
+
+def _answer(about: dict[str, Any], *, well: bool) -> JsonResponse:
+    return JsonResponse(about, status=200 if well else 503, headers={} if well else RETRY)
 
 
 def _database() -> str:
     try:
-        connection.ensure_connection()
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except Exception:  # noqa: BLE001  whatever is wrong, it is not ready, and says no more here
-        return "unreachable"
-    return "ok"
-
-
-def _broker() -> str:
-    url = settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://")
-    url = url.replace("virtual_host=", "db=")
-    try:
-        with Redis.from_url(
-            url, socket_timeout=_PATIENCE_SECONDS, socket_connect_timeout=_PATIENCE_SECONDS
-        ) as redis:
-            redis.ping()
-    except (RedisError, OSError):
+    except DatabaseError:
         return "unreachable"
     return "ok"
 

@@ -23,7 +23,8 @@ def request_id(get_response: Handler) -> Handler:
     """Give every request an id (the client's `X-Request-ID` where it is harmless) and answer it."""
 
     def handle(request: HttpRequest) -> HttpResponseBase:
-        given = request.headers.get("X-Request-ID", "")
+        # Not through `request.headers`, which would be built now and keep the old value.
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
         identifier = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         request.META["HTTP_X_REQUEST_ID"] = identifier
         request.META.pop("HTTP_X_CORRELATION_ID", None)

@@ -6,12 +6,15 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from config import health
+from config import health, metrics
 
 # What answers without credentials; a test holds every other route to asking for them.
 OPEN = (
     path("healthz", health.alive, name="alive"),
     path("readyz", health.ready, name="ready"),
+    path("api/cron/scheduled-evaluations/health", health.scheduler, name="scheduler"),
+    # Closed unless EVALSCHED_METRICS_TOKEN is set, and then it asks for that.
+    path("metrics", metrics.metrics, name="metrics"),
 )
 
 urlpatterns = [

@@ -30,6 +30,9 @@ class ScheduleSerializer(OwnedSerializer):
         choices=["first", "second", "both"], required=False, allow_null=True, allow_blank=False
     )
     batch_test_config = BatchConfigSerializer(required=False)
+    regression_threshold_percent = serializers.FloatField(
+        min_value=0, max_value=100, required=False
+    )
     description_of_times = serializers.SerializerMethodField()
     warnings = serializers.SerializerMethodField()
 

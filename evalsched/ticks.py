@@ -1,13 +1,13 @@
 """One whole cycle. Safe to run twice, at once, and beside any number of beats."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
-from access import idempotency
+from access import heartbeats, idempotency
 from alerts import notifications
 from batches import claims
-from evalsched import dispatch, runs
+from evalsched import dispatch, invariants, pulse, runs
 
 logger = structlog.get_logger(__name__)
 
@@ -24,7 +24,9 @@ def tick(now: datetime) -> None:
         runs.start_queued,
         claims.rescue,
         notifications.rescue,
+        invariants.scan,
     )
+    heartbeats.note(pulse.TICK, now=now)
     for step in steps:
         try:
             step(now)
@@ -35,3 +37,4 @@ def tick(now: datetime) -> None:
 def sweep(now: datetime) -> None:
     """Forget what nobody may ask for again."""
     idempotency.forget_old(now)
+    heartbeats.forget_old(now - timedelta(days=1))

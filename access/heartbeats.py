@@ -1,0 +1,22 @@
+"""Signs of life: which part of the service was last seen when, and what it found."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from access.models import Heartbeat
+
+
+def note(name: str, *, now: datetime, found: Mapping[str, int] | None = None) -> None:
+    """Note that the part called `name` lives, and what it found."""
+    Heartbeat.objects.update_or_create(
+        name=name, defaults={"seen_at": now, "found": dict(found or {})}
+    )
+
+
+def last(name: str) -> Heartbeat | None:
+    return Heartbeat.objects.filter(name=name).first()
+
+
+def forget_old(before: datetime) -> int:
+    """Forget the parts that have been gone since `before`."""
+    return Heartbeat.objects.filter(seen_at__lt=before).delete()[0]

@@ -1,0 +1,149 @@
+"""The operator's form of a schedule: inputs of its own for everything, no JSON."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django import forms
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+)
+
+from access.admin.forms import DomainForm, TimezoneInput
+from access.models import Project
+from batches.batches import MAX_CONCURRENCY, MAX_REPEATS, Config
+from evalsched.zones import LONGEST_ZONE_NAME
+from evalsched.models import Schedule
+
+PLAIN = (
+    "name",
+    "description",
+    "suite",
+    "endpoint",
+    "schedule_type",
+    "cron_expression",
+    "timezone",
+    "dst_gap",
+    "dst_overlap",
+    "overlap_policy",
+    "catchup_policy",
+    "catchup_window_minutes",
+    "alert_on_failure",
+    "alert_on_regression",
+    "regression_threshold_percent",
+)
+CONFIG = ("concurrency", "repeats", "timeout_s")
+_LONGEST_TIMEOUT_S = 600
+_USUAL = Config()
+
+
+class ScheduleForm(DomainForm):
+    names: ClassVar[Mapping[str, str]] = {
+        "test_suite_id": "suite",
+        "suite_id": "suite",
+        "model_id": "endpoint",
+        "endpoint_id": "endpoint",
+    }
+
+    timezone = forms.CharField(max_length=LONGEST_ZONE_NAME, initial="UTC", widget=TimezoneInput())
+    dst_gap = forms.ChoiceField(
+        required=False,
+        label="A time that a clock change skips",
+        choices=[
+            ("", "As cron does"),
+            ("shift", "Run at the end of the gap"),
+            ("skip", "Leave out"),
+        ],
+        widget=UnfoldAdminSelectWidget(),
+    )
+    dst_overlap = forms.ChoiceField(
+        required=False,
+        label="A time that comes twice",
+        choices=[
+            ("", "As cron does"),
+            ("first", "Run the first time"),
+            ("second", "Run the second time"),
+            ("both", "Run both times"),
+        ],
+        widget=UnfoldAdminSelectWidget(),
+    )
+    concurrency = forms.IntegerField(
+        min_value=1,
+        max_value=MAX_CONCURRENCY,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="Calls under way at once.",
+    )
+    repeats = forms.IntegerField(
+        min_value=1,
+        max_value=MAX_REPEATS,
+        widget=UnfoldAdminIntegerFieldWidget(),
+        help_text="How often each case is asked.",
+    )
+    timeout_s = forms.FloatField(
+        min_value=0.1,
+        max_value=_LONGEST_TIMEOUT_S,
+        label="Timeout (seconds)",
+        widget=UnfoldAdminDecimalFieldWidget(attrs={"step": "any"}),
+        help_text="How long one call may take.",
+    )
+    next_run_at = forms.SplitDateTimeField(
+        required=False,
+        label="Next run (UTC)",
+        # Compared with what the page showed: a tick may have moved it on meanwhile.
+        show_hidden_initial=True,
+        widget=UnfoldAdminSplitDateTimeWidget(),
+        help_text="Computed from the schedule. A time in the past runs at once.",
+    )
+
+    class Meta:
+        model = Schedule
+        fields = ("project", *PLAIN, "is_active")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        row: Schedule = self.instance
+        self._offer_parts(row)
+        self.fields["endpoint"].label = "Model"
+        self.fields["cron_expression"].widget.attrs["placeholder"] = "0 2 * * MON-FRI"
+        stored = row.batch_test_config
+        self.initial.setdefault("concurrency", stored.get("concurrency", _USUAL.concurrency))
+        self.initial.setdefault("repeats", stored.get("repeats", _USUAL.repeats))
+        timeout_s = stored.get("timeout_ms", _USUAL.timeout_ms) / 1000
+        self.initial.setdefault(
+            "timeout_s", int(timeout_s) if timeout_s.is_integer() else timeout_s
+        )
+        self.initial.setdefault("next_run_at", row.next_run_at)
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean()
+        project = values.get("project") or getattr(self.instance, "project", None)
+        for name in ("suite", "endpoint"):
+            part = values.get(name)
+            if part is not None and project is not None and part.project_id != project.pk:
+                self.add_error(name, f"This belongs to another project than {project}.")
+        if values.get("next_run_at") and "next_run_at" in self.changed_data:
+            if not self.instance.is_active:
+                self.add_error("next_run_at", "Enable the schedule first.")
+        return values
+
+    def config(self) -> dict[str, Any]:
+        """Return the batch's configuration with this form's three; the others are kept."""
+        values = self.cleaned_data
+        return self.instance.batch_test_config | {
+            "concurrency": values["concurrency"],
+            "repeats": values["repeats"],
+            "timeout_ms": round(values["timeout_s"] * 1000),
+        }
+
+    def _offer_parts(self, row: Schedule) -> None:
+        """Offer the suites and models of the schedule's project; of a new one, all with theirs."""
+        many = row._state.adding and Project.objects.count() > 1
+        for name in ("suite", "endpoint"):
+            field: Any = self.fields[name]
+            if not row._state.adding:
+                field.queryset = field.queryset.filter(project_id=row.project_id)
+            field.queryset = field.queryset.select_related("project").order_by("project_id", "name")
+            if many:
+                field.label_from_instance = lambda part: f"{part} ({part.project})"

@@ -81,11 +81,13 @@ async def call(
     question: Call,
     *,
     deadline: float,
+    before: Callable[[], Awaitable[None]] | None = None,
     on_wait: Callable[[float, CallFailed], None] | None = None,
     backoff: Backoff = BACKOFF,
 ) -> Outcome:
     """Ask until there is an answer, nothing to hope for, or `deadline` (`time.monotonic()`).
 
+    `before` is awaited before every attempt: it may wait for the endpoint's allowance.
     `on_wait` hears of every wait before it begins: its seconds and the failure that caused it.
     Cancelling passes through at once; nothing else is raised.
     """
@@ -93,6 +95,8 @@ async def call(
     attempt = 0
     while True:
         attempt += 1
+        if before:
+            await before()
         try:
             answer = await _attempt(session, endpoint, question, deadline - time.monotonic())
         except CallFailed as failure:

@@ -241,6 +241,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_HEADER": "evalsched",
     "SITE_SYMBOL": "monitoring",
     "SHOW_VIEW_ON_SITE": False,
+    "LOGIN": {"form": "access.logins.LoginForm"},
     "DASHBOARD_CALLBACK": "config.dashboard.home",
     "SIDEBAR": {"show_search": False, "navigation": "config.dashboard.navigation"},
 }

@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
@@ -10,7 +11,8 @@ from django.db.models import Sum
 
 from access.errors import Conflict, Invalid
 from access.hints import hint
-from batches import signals
+from alerts import prices
+from batches import endpoints, signals
 from batches.models import (
     BATCH_OPEN,
     Batch,
@@ -32,7 +34,7 @@ MAX_JOBS = 200_000
 
 @dataclass(frozen=True)
 class Config:
-    """How a batch is executed; `timeout_ms` is one attempt's.
+    """How a batch is executed; `timeout_ms` is one attempt's, `max_cost` in USD.
 
     `parameters` win over the endpoint's.
     """
@@ -40,6 +42,8 @@ class Config:
     concurrency: int = 10
     repeats: int = 1
     timeout_ms: int = 60_000
+    delay_ms: int = 0
+    max_cost: Decimal | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     name: str = ""
@@ -67,6 +71,9 @@ def create(
         )
     if suite.case_count * config.repeats > MAX_JOBS:
         raise Invalid.field("repeats", f"A batch makes at most {MAX_JOBS:,} calls.")
+    expected = Decimal(0)
+    if config.max_cost is not None:
+        expected = _expected_call_cost(suite, endpoint, config)
     with transaction.atomic():
         batch = Batch(
             project_id=suite.project_id,
@@ -81,6 +88,9 @@ def create(
             concurrency=config.concurrency,
             repeats=config.repeats,
             timeout_ms=config.timeout_ms,
+            delay_ms=config.delay_ms,
+            max_cost=config.max_cost,
+            expected_call_cost=expected,
             parameters=config.parameters,
             tags=list(config.tags),
             total=suite.case_count * config.repeats,
@@ -123,7 +133,9 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
         errors = jobs.filter(outcome=JobOutcome.ERROR)
         missing = jobs.filter(status__in=[JobStatus.NOT_RUN, JobStatus.CANCELLED])
         tokens = errors.aggregate(input=Sum("input_tokens"), output=Sum("output_tokens"))
-        again = errors.move(JobStatus.PENDING, outcome=None, finished_at=None, **_EMPTY)
+        again = errors.move(
+            JobStatus.PENDING, outcome=None, finished_at=None, lost_workers=0, **_EMPTY
+        )
         if not again + missing.move(JobStatus.PENDING):
             raise Conflict("Every case of this batch has its result; there is nothing to resume.")
         Batch.objects.filter(pk=batch.pk).move(
@@ -142,6 +154,39 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
         batch.refresh_from_db()
         wake(batch, now)
     return batch
+
+
+# About what one token of English has; the first answers replace the guess.
+_CHARACTERS_PER_TOKEN = 4
+_ANSWER_TOKENS = 500
+
+
+def _expected_call_cost(suite: TestSuite, endpoint: ModelEndpoint, config: Config) -> Decimal:
+    """Guess what a call costs before the first one has been made.
+
+    Raises:
+        Invalid: the endpoint's price is unknown, so a budget could not be kept.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(avg(length(coalesce(prompt, messages::text))), 0)"
+            " FROM batches_testcase WHERE suite_id = %s AND removed_in IS NULL",
+            [suite.pk],
+        )
+        characters = float(cursor.fetchone()[0])
+    asked = config.parameters.get("max_tokens", endpoint.parameters.get("max_tokens"))
+    cost = prices.cost(
+        endpoints.prices(endpoint),
+        input_tokens=round(characters / _CHARACTERS_PER_TOKEN),
+        output_tokens=asked if isinstance(asked, int) else _ANSWER_TOKENS,
+    )
+    if cost is None:
+        raise Invalid.field(
+            "max_cost",
+            f"The price of '{endpoint.name}' is unknown, so a budget cannot be kept. "
+            "Set its prices first, or leave max_cost out.",
+        )
+    return cost
 
 
 _EMPTY: dict[str, Any] = {
@@ -243,11 +288,11 @@ def _make_jobs(batch: Batch) -> None:
         cursor.execute(
             """
             INSERT INTO batches_job (project_id, batch_id, case_id, case_key, case_hash, tags,
-                weight, ordinal, repeat, status, claim_no, attempts, output, assertions,
-                error_class, error_message)
+                weight, ordinal, repeat, status, claim_no, lost_workers, attempts, reserved_cost,
+                output, assertions, error_class, error_message)
             SELECT c.project_id, %(batch)s, c.id, c.key, c.content_hash, c.tags,
                 c.weight, row_number() OVER (PARTITION BY r ORDER BY c.position, c.id) - 1, r,
-                'pending', 0, 0, '', '[]', '', ''
+                'pending', 0, 0, 0, 0, '', '[]', '', ''
             FROM batches_testcase c CROSS JOIN generate_series(1, %(repeats)s) r
             WHERE c.suite_id = %(suite)s AND c.project_id = %(project)s
                 AND c.added_in <= %(version)s

@@ -15,17 +15,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F
 
-from batches import batches
+from batches import budgets, endings
 from batches.models import BATCH_OPEN, Batch, BatchStatus, Job, JobOutcome, JobStatus
 
-# The fourth lost worker is the job's doing: it ends as an error instead of a fifth attempt.
-MOST_CLAIMS = 4
-# So many broken calls in a row open the circuit: the rest would most likely fail as well.
-CIRCUIT = 5
-# A hint is repeated when nobody has worked on the batch for so long.
-HINT_AGAIN = timedelta(seconds=30)
+# A job that has lost so many workers runs alone from then on.
+SUSPECT_FROM = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +30,9 @@ class Claim:
     job_id: int
     claim_no: int
     case_id: uuid.UUID | None
+    reserved_cost: Decimal = Decimal(0)
+    # It lost its workers before, so it runs alone and cannot take others along.
+    suspect: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,34 +61,50 @@ class Result:
 class Exchange:
     """What came back for the results: further claims, and whether the batch goes on.
 
-    `open` False: stop the calls in flight. `waiting` counts the jobs that nobody has claimed.
+    `open` False: stop the calls in flight. `limit` is how many this worker may have in flight, so
+    that all together keep to the concurrency. `waiting` counts the jobs that nobody has claimed.
     """
 
     claims: list[Claim]
     open: bool
-    waiting: int
+    waiting: int = 0
+    limit: int = 0
 
 
 def exchange(
-    batch_id: uuid.UUID, results: Sequence[Result], *, want: int, now: datetime
+    batch_id: uuid.UUID, results: Sequence[Result], *, want: int, held: int, now: datetime
 ) -> Exchange:
     """Take in results and hand out at most `want` jobs, in one transaction.
 
-    A result whose claim is no longer the job's is dropped: another worker has it now.
+    A result whose claim is no longer the job's is dropped: another worker has it now. `held` is
+    how many claims the worker still has. A little more is handed out than may be in flight, so
+    that a call which lands is followed at once.
     """
     with transaction.atomic():
         batch = Batch.objects.select_for_update().filter(pk=batch_id).first()
         if batch is None:
-            return Exchange([], open=False, waiting=0)
+            return Exchange([], open=False)
         if results:
             _take_in(batch, results, now)
-        if batch.status in BATCH_OPEN and batch.deadline_at and batch.deadline_at <= now:
-            _time_out(batch, now)
-            return Exchange([], open=False, waiting=0)
-        if _end_if_complete(batch, now) or batch.status not in BATCH_OPEN:
-            return Exchange([], open=False, waiting=0)
-        claims = _hand_out(batch, min(want, batch.concurrency - batch.running), now)
-        return Exchange(claims, open=True, waiting=batch.total - batch.done - batch.running)
+        if endings.of_itself(batch, now):
+            return Exchange([], open=False)
+        most = batch.concurrency + ahead(batch.concurrency)
+        room = min(want, most - batch.running, budgets.affordable(batch))
+        claims = _hand_out(batch, room, held == 0, now)
+        if endings.at_budget(batch, now):
+            return Exchange([], open=False)
+        others = batch.running - held - len(claims)
+        return Exchange(
+            claims,
+            open=True,
+            waiting=batch.total - batch.done - batch.running,
+            limit=batch.concurrency - others,
+        )
+
+
+def ahead(concurrency: int) -> int:
+    """Return how many jobs are claimed beyond those in flight: 100 ms worth at 200 ms a call."""
+    return -(-concurrency // 2)
 
 
 def renew(claims: Collection[Claim], *, now: datetime) -> set[int]:
@@ -114,78 +128,16 @@ def give_back(batch_id: uuid.UUID, claims: Collection[Claim], *, now: datetime) 
         batch = Batch.objects.select_for_update().filter(pk=batch_id).first()
         if batch is None:
             return
-        returned = 0
         for claim in claims:
             held = Job.objects.filter(pk=claim.job_id, claim_no=claim.claim_no, status="running")
-            # It was no fault of the job: this claim does not count towards MOST_CLAIMS.
-            returned += held.move(
-                _status_without_worker(batch), lease_expires_at=None, claim_no=F("claim_no") - 1
-            )
-        Batch.objects.filter(pk=batch.pk).update(running=F("running") - returned)
+            if held.move(without_worker(batch), lease_expires_at=None):
+                batch.running -= 1
+                batch.reserved_cost -= claim.reserved_cost
+        batch.save(update_fields=["running", "reserved_cost", "updated_at"])
 
 
-def expire(now: datetime) -> int:
-    """End the batches whose deadline has passed while no worker looked. Return how many."""
-    late = Batch.objects.open().filter(deadline_at__lt=now)
-    ended = 0
-    for batch_id in late.values_list("pk", flat=True)[:500]:
-        with transaction.atomic():
-            batch = Batch.objects.select_for_update().get(pk=batch_id)
-            ended += _time_out(batch, now)
-    return ended
-
-
-def fail(batch_id: uuid.UUID, sentence: str, *, now: datetime) -> None:
-    """End a batch that cannot run at all, with the reason."""
-    with transaction.atomic():
-        batch = Batch.objects.select_for_update().filter(pk=batch_id).first()
-        if batch is not None:
-            batches.finish(
-                batch, BatchStatus.FAILED, now=now, error_class="rejected", error_message=sentence
-            )
-
-
-def rescue(now: datetime) -> int:
-    """Free the jobs whose lease has ended, and wake workers for batches that nobody works on."""
-    lost = Job.objects.filter(status=JobStatus.RUNNING, lease_expires_at__lt=now)
-    for batch_id in sorted(set(lost.values_list("batch_id", flat=True))):
-        _rescue_batch(batch_id, now)
-    idle = Batch.objects.open().filter(hinted_at__lt=now - HINT_AGAIN)
-    woken = 0
-    for batch in idle.order_by("hinted_at")[:500]:
-        with transaction.atomic():
-            # The condition again: two ticks at once hint once.
-            if Batch.objects.filter(pk=batch.pk, hinted_at=batch.hinted_at).update(hinted_at=now):
-                batches.wake(batch, now)
-                woken += 1
-    return woken
-
-
-def _rescue_batch(batch_id: uuid.UUID, now: datetime) -> None:
-    with transaction.atomic():
-        batch = Batch.objects.select_for_update().get(pk=batch_id)
-        lost = Job.objects.filter(
-            batch=batch, status=JobStatus.RUNNING, lease_expires_at__lt=now
-        ).order_by("pk")
-        poisonous = lost.filter(claim_no__gte=MOST_CLAIMS)
-        ended = poisonous.move(
-            JobStatus.DONE,
-            outcome=JobOutcome.ERROR,
-            lease_expires_at=None,
-            finished_at=now,
-            error_class="infra",
-            error_message=f"Its worker was lost {MOST_CLAIMS} times; it is not tried again.",
-        )
-        freed = lost.move(_status_without_worker(batch), lease_expires_at=None)
-        batch.running -= ended + freed
-        batch.done += ended
-        batch.errors += ended
-        batch.save(update_fields=["running", "done", "errors", "updated_at"])
-        if not _end_if_complete(batch, now) and freed and batch.status in BATCH_OPEN:
-            batches.wake(batch, now)
-
-
-def _status_without_worker(batch: Batch) -> JobStatus:
+def without_worker(batch: Batch) -> JobStatus:
+    """Return what becomes of a job that no worker has any more."""
     if batch.status in BATCH_OPEN:
         return JobStatus.PENDING
     if batch.status == BatchStatus.CANCELLED:
@@ -193,34 +145,16 @@ def _status_without_worker(batch: Batch) -> JobStatus:
     return JobStatus.NOT_RUN
 
 
-def _end_if_complete(batch: Batch, now: datetime) -> bool:
-    return (
-        batch.status in BATCH_OPEN
-        and batch.done == batch.total
-        and batches.finish(batch, BatchStatus.COMPLETED, now=now)
-    )
-
-
-def _hand_out(batch: Batch, room: int, now: datetime) -> list[Claim]:
+def _hand_out(batch: Batch, room: int, alone: bool, now: datetime) -> list[Claim]:
     """Claim the next jobs of the locked batch and note that it is being worked on."""
     changes: dict[str, Any] = {"hinted_at": now}
-    claims: list[Claim] = []
-    if room > 0:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                UPDATE batches_job SET status = 'running', claim_no = claim_no + 1,
-                    lease_expires_at = %s, started_at = %s
-                WHERE id IN (SELECT id FROM batches_job
-                    WHERE batch_id = %s AND status = 'pending'
-                    ORDER BY ordinal, repeat LIMIT %s FOR UPDATE)
-                RETURNING id, claim_no, case_id
-                """,
-                [_lease_end(now), now, batch.pk, room],
-            )
-            claims = [Claim(*row) for row in cursor.fetchall()]
+    claims = _claim(batch, "lost_workers < %s", room, now) if room > 0 else []
+    if room > 0 and alone and not claims:
+        claims = _claim(batch, "lost_workers >= %s", 1, now)
+    if claims:
         batch.running += len(claims)
-        changes["running"] = batch.running
+        batch.reserved_cost += sum(claim.reserved_cost for claim in claims)
+        changes |= {"running": batch.running, "reserved_cost": batch.reserved_cost}
     rows = Batch.objects.filter(pk=batch.pk)
     if batch.status == BatchStatus.PENDING and claims:
         changes["started_at"] = batch.started_at or now
@@ -228,6 +162,30 @@ def _hand_out(batch: Batch, room: int, now: datetime) -> list[Claim]:
     else:
         rows.update(**changes)
     return claims
+
+
+def _claim(batch: Batch, condition: str, room: int, now: datetime) -> list[Claim]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            UPDATE batches_job SET status = 'running', claim_no = claim_no + 1,
+                lease_expires_at = %s, started_at = %s, reserved_cost = %s
+            WHERE id IN (SELECT id FROM batches_job
+                WHERE batch_id = %s AND status = 'pending' AND {condition}
+                ORDER BY ordinal, repeat LIMIT %s FOR UPDATE)
+            RETURNING id, claim_no, case_id, reserved_cost, lost_workers >= %s
+            """,  # noqa: S608  the two conditions above, no data
+            [
+                _lease_end(now),
+                now,
+                budgets.reservation(batch),
+                batch.pk,
+                SUSPECT_FROM,
+                room,
+                SUSPECT_FROM,
+            ],
+        )
+        return [Claim(*row) for row in cursor.fetchall()]
 
 
 _COLUMNS = {
@@ -253,7 +211,7 @@ _WRITE = f"""
     FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, claim_no int,
         {", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())})
     WHERE j.id = r.id AND j.claim_no = r.claim_no AND j.status = 'running' AND j.batch_id = %s
-    RETURNING j.id
+    RETURNING j.id, j.reserved_cost
 """  # noqa: S608
 
 
@@ -266,29 +224,17 @@ def _take_in(batch: Batch, results: Sequence[Result], now: datetime) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.execute(_WRITE, [now, json.dumps(rows, default=str), batch.pk])
-        accepted = {row[0] for row in cursor.fetchall()}
+        accepted = dict(cursor.fetchall())
     written = [result for result in results if result.claim.job_id in accepted]
     if not written:
         return
     _count(batch, written)
     batch.running -= len(written)
-    batch.save(update_fields=[*_COUNTERS, "running", "updated_at"])
-    _stop_what_is_hopeless(batch, written, now)
-
-
-def _stop_what_is_hopeless(batch: Batch, written: Sequence[Result], now: datetime) -> None:
-    """End the batch where the endpoint refused a call for good, or broke five times in a row."""
-    rejected = next((result for result in written if result.error_class == "rejected"), None)
-    if rejected:
-        status, error_class, sentence = BatchStatus.FAILED, "rejected", rejected.error_message
-    elif batch.consecutive_infra >= CIRCUIT and batch.done < batch.total:
-        last = next(item.error_message for item in reversed(written) if item.error_message)
-        status, error_class = BatchStatus.STOPPED_CIRCUIT, "infra"
-        sentence = f"Stopped after {batch.consecutive_infra} broken calls in a row: {last}"
-    else:
-        return
-    if batches.finish(batch, status, now=now, error_class=error_class, error_message=sentence):
-        batch.status = status
+    batch.reserved_cost -= sum(accepted.values())
+    batch.save(update_fields=[*_COUNTERS, "running", "reserved_cost", "updated_at"])
+    errors = [(result.error_class, result.error_message) for result in written]
+    if endings.if_hopeless(batch, errors, now):
+        batch.refresh_from_db(fields=["status"])
 
 
 _COUNTERS = (
@@ -340,15 +286,3 @@ def _count(batch: Batch, results: Sequence[Result]) -> None:
 
 def _lease_end(now: datetime) -> datetime:
     return now + timedelta(seconds=settings.EVALSCHED_LEASE_SECONDS)
-
-
-def _time_out(batch: Batch, now: datetime) -> bool:
-    started = batch.started_at or batch.created_at
-    minutes = ((batch.deadline_at or now) - started) / timedelta(minutes=1)
-    sentence = (
-        f"Timed out after {minutes:.3g} min with {batch.done} of {batch.total} calls done. "
-        "Raise the concurrency, shorten the suite, or raise EVALSCHED_RUN_TIMEOUT_SECONDS."
-    )
-    return batches.finish(
-        batch, BatchStatus.FAILED, now=now, error_class="timeout", error_message=sentence
-    )

@@ -29,6 +29,9 @@ class ModelEndpoint(Owned):
     # Names and values as JSON: people put tokens into headers, so all of it is secret.
     headers = SecretField()
     parameters = models.JSONField(default=dict, blank=True)
+    # What all workers together may ask of it; null is no limit.
+    requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
     # USD per million tokens; null is unknown, never free.
     price_input = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
     price_cached_input = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
@@ -47,6 +50,11 @@ class ModelEndpoint(Owned):
                 & (Q(price_cached_input__isnull=True) | Q(price_cached_input__gte=0))
                 & (Q(price_output__isnull=True) | Q(price_output__gte=0)),
                 name="prices_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=(Q(requests_per_minute__isnull=True) | Q(requests_per_minute__gte=1))
+                & (Q(tokens_per_minute__isnull=True) | Q(tokens_per_minute__gte=1)),
+                name="limits_at_least_one",
             ),
         ]
 
@@ -183,6 +191,13 @@ class Batch(Owned):
     concurrency = models.PositiveIntegerField(default=10)
     repeats = models.PositiveIntegerField(default=1)
     timeout_ms = models.PositiveIntegerField(default=60_000)
+    # The least time between the starts of two calls, over all workers.
+    delay_ms = models.PositiveIntegerField(default=0)
+    max_cost = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
+    # USD a call is expected to cost until the first ones have told; only where there is a budget.
+    expected_call_cost = models.DecimalField(max_digits=18, decimal_places=12, default=0)
+    # What the running jobs are expected to cost together; only where there is a budget.
+    reserved_cost = models.DecimalField(max_digits=18, decimal_places=12, default=0)
     parameters = models.JSONField(default=dict, blank=True)
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
 
@@ -301,6 +316,8 @@ class Job(models.Model):
     outcome = models.CharField(max_length=10, choices=JobOutcome, null=True)  # noqa: DJ001  no outcome yet
     claim_no = models.PositiveIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True)
+    # How often a lease ended unrenewed, so that the job was taken from its worker.
+    lost_workers = models.PositiveSmallIntegerField(default=0)
     attempts = models.PositiveIntegerField(default=0)
     output = models.TextField(blank=True)
     score = models.FloatField(null=True)
@@ -312,6 +329,7 @@ class Job(models.Model):
     cached_tokens = models.PositiveIntegerField(null=True)
     output_tokens = models.PositiveIntegerField(null=True)
     cost = models.DecimalField(max_digits=18, decimal_places=12, null=True)
+    reserved_cost = models.DecimalField(max_digits=18, decimal_places=12, default=0)
     error_class = models.CharField(max_length=20, blank=True)
     error_message = models.TextField(blank=True)
     started_at = models.DateTimeField(null=True)
@@ -328,7 +346,12 @@ class Job(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["batch", "ordinal", "repeat"], name="one_job_per_call"),
             models.CheckConstraint(
-                condition=Q(status=JobStatus.DONE, outcome__in=JobOutcome.values)
+                # IN alone would let NULL pass: a check refuses only what is false.
+                condition=Q(
+                    status=JobStatus.DONE,
+                    outcome__isnull=False,
+                    outcome__in=JobOutcome.values,
+                )
                 | (~Q(status=JobStatus.DONE) & Q(outcome__isnull=True)),
                 name="job_done_iff_outcome",
             ),

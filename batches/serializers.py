@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from access.api.serializers import OwnedSerializer, StrictModelSerializer, StrictSerializer
+from access.secrets import UnreadableSecret
 from batches import batches, endpoints
 from batches.batches import MAX_CONCURRENCY, MAX_REPEATS
 from batches.models import Batch, BatchStatus, Job, ModelEndpoint, Provider, TestCase, TestSuite
@@ -41,17 +42,26 @@ class ModelEndpointSerializer(OwnedSerializer):
             "api_key_configured",
             "header_names",
             "parameters",
+            "requests_per_minute",
+            "tokens_per_minute",
             "price_input",
             "price_cached_input",
             "price_output",
             "updated_at",
         )
+        extra_kwargs = {
+            name: {"min_value": 0} for name in ("price_input", "price_cached_input", "price_output")
+        }
 
     def get_api_key_configured(self, endpoint: ModelEndpoint) -> bool:
         return bool(endpoint.api_key)
 
     def get_header_names(self, endpoint: ModelEndpoint) -> list[str]:
-        return sorted(endpoints.stored_headers(endpoint))
+        try:
+            return sorted(endpoints.stored_headers(endpoint))
+        except UnreadableSecret:
+            # The list has to be seen by whoever is to enter them again; a call says what is wrong.
+            return []
 
 
 class CheckSerializer(serializers.Serializer[Any]):
@@ -141,26 +151,16 @@ class BatchConfigSerializer(StrictSerializer):
     timeout_ms = serializers.IntegerField(
         min_value=100, max_value=_LONGEST_TIMEOUT_MS, required=False
     )
+    delay_ms = serializers.IntegerField(min_value=0, max_value=3_600_000, required=False)
+    max_cost = serializers.DecimalField(
+        max_digits=18,
+        decimal_places=6,
+        min_value=0,
+        required=False,
+        allow_null=True,
+        help_text="USD. The batch stops before a call that might exceed it.",
+    )
     parameters = serializers.DictField(required=False)
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=100), max_length=50, required=False
-    )
-
-
-class NewBatchSerializer(BatchConfigSerializer):
-    test_suite_id = serializers.UUIDField()
-    model_id = serializers.CharField(
-        max_length=200, help_text="An endpoint's id, its name, or its unambiguous model."
-    )
-    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
-
-
-class BatchTestRunSerializer(StrictSerializer):
-    config = NewBatchSerializer()
-
-
-class BatchChangeSerializer(StrictSerializer):
-    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
     tags = serializers.ListField(
         child=serializers.CharField(max_length=100), max_length=50, required=False
     )
@@ -195,6 +195,8 @@ class BatchSerializer(OwnedSerializer):
             "concurrency",
             "repeats",
             "timeout_ms",
+            "delay_ms",
+            "max_cost",
             "parameters",
             "tags",
             "total",
@@ -241,6 +243,27 @@ class StartedBatchSerializer(BatchSerializer):
     class Meta(BatchSerializer.Meta):
         fields = (*BatchSerializer.Meta.fields, "test_run_id", "scheduled_evaluation_run_id")
         read_only_fields = fields
+
+
+class NewBatchSerializer(BatchConfigSerializer):
+    test_suite_id = serializers.UUIDField()
+    model_id = serializers.CharField(
+        max_length=200, help_text="An endpoint's id, its name, or its unambiguous model."
+    )
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    shown_only = StartedBatchSerializer.Meta.fields
+
+
+class BatchTestRunSerializer(StrictSerializer):
+    config = NewBatchSerializer()
+
+
+class BatchChangeSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=100), max_length=50, required=False
+    )
+    shown_only = BatchSerializer.Meta.fields
 
 
 class AssertionScoreSerializer(serializers.Serializer[Any]):

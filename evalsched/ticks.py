@@ -6,7 +6,7 @@ import structlog
 
 from access import heartbeats, idempotency
 from alerts import notifications
-from batches import claims
+from batches import rescues
 from evalsched import dispatch, invariants, pulse, runs
 
 logger = structlog.get_logger(__name__)
@@ -19,10 +19,11 @@ def tick(now: datetime) -> None:
     """
     steps = (
         dispatch.dispatch_due,
-        claims.expire,
+        rescues.end_late,
         runs.settle_lost,
         runs.start_queued,
-        claims.rescue,
+        rescues.free_lost,
+        rescues.wake_idle,
         notifications.rescue,
         invariants.scan,
     )

@@ -20,7 +20,9 @@ class ViaFilter(admin.SimpleListFilter):
         ways = ("session", "api_key", "service_role", "admin", "command", "service")
         return [(way, way.replace("_", " ")) for way in ways]
 
-    def queryset(self, request: object, queryset: "admin.options.QuerySet[AuditEvent]") -> "admin.options.QuerySet[AuditEvent]":
+    def queryset(
+        self, request: object, queryset: "admin.options.QuerySet[AuditEvent]"
+    ) -> "admin.options.QuerySet[AuditEvent]":
         return queryset.filter(via=self.value()) if self.value() else queryset
 
 

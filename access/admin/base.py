@@ -116,9 +116,7 @@ class OperatorAdmin(_ModelAdmin):
             said: Said = getattr(self, name)(request, row)
         except Refusal as refusal:
             said = Said(refusal.message, ok=False)
-        self.message_user(
-            request, said.sentence, messages.SUCCESS if said.ok else messages.ERROR
-        )
+        self.message_user(request, said.sentence, messages.SUCCESS if said.ok else messages.ERROR)
         return redirect(self._back(request, row))
 
     def buttons_of(self, row: models.Model) -> list[dict[str, str]]:

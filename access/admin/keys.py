@@ -35,15 +35,22 @@ class ApiKeyForm(DomainForm):
 class ApiKeyAdmin(DomainAdmin):
     form = ApiKeyForm
     empty_text = "API keys let programs in. Add one; its text is shown once."
-    list_display = ("name", "prefix", "project", "user", "scope_words", "state", "used", "row_buttons")
+    list_display = (
+        "name",
+        "prefix",
+        "project",
+        "user",
+        "scope_words",
+        "state",
+        "used",
+        "row_buttons",
+    )
     list_select_related = ("project", "user")
     list_filter = ("revoked_at",)
     list_filter = ()
     search_fields = ("name", "prefix")
     ordering = ("-id",)
-    buttons = (
-        Button("revoke", "Revoke", "key_off", when=lambda key: key.revoked_at is None),
-    )
+    buttons = (Button("revoke", "Revoke", "key_off", when=lambda key: key.revoked_at is None),)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

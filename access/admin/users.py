@@ -101,7 +101,9 @@ class UserAdmin(OperatorAdmin, _DjangoUserAdmin):
         obj.is_staff = obj.is_superuser
         super().save_model(request, obj, form, change)
         details = {"fields": form.changed_data} if change else {"operator": obj.is_superuser}
-        audit.record(personal_actor(request), f"user.{'changed' if change else 'created'}", obj, details)
+        audit.record(
+            personal_actor(request), f"user.{'changed' if change else 'created'}", obj, details
+        )
 
     @admin.display(description="Operator", boolean=True, ordering="is_superuser")
     def operator(self, user: User) -> bool:

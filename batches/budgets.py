@@ -1,0 +1,33 @@
+"""What a batch may still spend. Costs in USD; pure functions over the locked batch's row."""
+
+from decimal import Decimal
+
+from batches.models import Batch
+
+
+def expected_cost(batch: Batch) -> Decimal:
+    """Return what a call has cost so far on average; before the first answer, the guess."""
+    if batch.total_cost is None or not batch.latency_count:
+        return batch.expected_call_cost
+    return batch.total_cost / batch.latency_count
+
+
+def reservation(batch: Batch) -> Decimal:
+    """Return what to set aside for one call that is about to be made."""
+    return Decimal(0) if batch.max_cost is None else expected_cost(batch)
+
+
+def affordable(batch: Batch) -> int:
+    """Return how many further calls the budget allows, those in flight already taken off.
+
+    A guess alone never stops a batch: while nothing is known, one call may find out.
+    """
+    if batch.max_cost is None:
+        return batch.total
+    left = batch.max_cost - (batch.total_cost or Decimal(0)) - batch.reserved_cost
+    if left <= 0:
+        return 0
+    each = expected_cost(batch)
+    calls = int(left / each) if each > 0 else batch.total
+    untried = not batch.latency_count and not batch.running
+    return max(calls, 1) if untried else calls

@@ -1,0 +1,71 @@
+"""From what came of a call to the job's result: scored, priced, and fit to be stored."""
+
+from dataclasses import asdict
+
+from alerts import prices
+from alerts.prices import Prices
+from batches import calls, scoring
+from batches.cases import CaseDraft
+from batches.claims import Claim, Result
+from batches.models import JobOutcome
+from batches.providers.base import ErrorClass
+from batches.providers.text import clean
+
+# Not the model's own doing.
+_ENDPOINTS_FAULT = {ErrorClass.INFRA, ErrorClass.REJECTED}
+
+
+def result_of(
+    claim: Claim, case: CaseDraft, outcome: calls.Outcome, prices_of_endpoint: Prices
+) -> Result:
+    """Score an outcome.
+
+    A model that declined or took too long scores 0; a broken endpoint leaves the score alone.
+    """
+    answer = outcome.answer
+    if answer is None:
+        at_fault = outcome.error_class in _ENDPOINTS_FAULT
+        return Result(
+            claim,
+            JobOutcome.ERROR if at_fault else JobOutcome.FAILED,
+            attempts=outcome.attempts,
+            wall_ms=outcome.wall_ms,
+            weight=case.weight,
+            score=None if at_fault else 0.0,
+            error_class=outcome.error_class or "",
+            error_message=clean(outcome.error),
+        )
+    cost = prices.cost(
+        prices_of_endpoint,
+        input_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+        cached_tokens=answer.cached_tokens or 0,
+    )
+    scored = scoring.score(
+        scoring.effective(case.assertions, case.expected),
+        scoring.Answer(answer.output, answer.latency_ms, cost),
+        variables=case.variables,
+        threshold=case.threshold,
+    )
+    return Result(
+        claim,
+        _outcome(scored.passed),
+        attempts=outcome.attempts,
+        wall_ms=round(outcome.wall_ms, 3),
+        weight=case.weight,
+        output=answer.output,
+        score=scored.score,
+        assertions=[asdict(item) for item in scored.assertions],
+        latency_ms=round(answer.latency_ms, 3),
+        ttft_ms=None if answer.ttft_ms is None else round(answer.ttft_ms, 3),
+        input_tokens=answer.input_tokens,
+        cached_tokens=answer.cached_tokens,
+        output_tokens=answer.output_tokens,
+        cost=cost,
+    )
+
+
+def _outcome(passed: bool | None) -> JobOutcome:
+    if passed is None:
+        return JobOutcome.UNSCORED
+    return JobOutcome.PASSED if passed else JobOutcome.FAILED

@@ -1,0 +1,94 @@
+"""What the tick does for batches: frees what lost its worker, ends what is late, wakes workers."""
+
+import uuid
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db import transaction
+from django.db.models import F
+
+from batches import batches, endings
+from batches.claims import without_worker
+from batches.models import BATCH_OPEN, Batch, Job, JobOutcome, JobStatus
+
+# The fourth lost worker is the job's doing: it ends as an error instead of a fifth attempt.
+MOST_LOST_WORKERS = 4
+# A hint is repeated when nobody has worked on the batch for so long.
+HINT_AGAIN = timedelta(seconds=30)
+_AT_ONCE = 500
+
+
+def free_lost(now: datetime) -> int:
+    """Free the jobs whose lease has ended, and return how many batches had some."""
+    lost = Job.objects.filter(status=JobStatus.RUNNING, lease_expires_at__lt=now)
+    found = sorted(set(lost.values_list("batch_id", flat=True)))
+    for batch_id in found:
+        with transaction.atomic():
+            _free(batch_id, now)
+    return len(found)
+
+
+def end_late(now: datetime) -> int:
+    """End the batches whose deadline has passed while no worker looked. Return how many."""
+    late = Batch.objects.open().filter(deadline_at__lt=now)
+    ended = 0
+    for batch_id in late.values_list("pk", flat=True)[:_AT_ONCE]:
+        with transaction.atomic():
+            batch = Batch.objects.select_for_update().get(pk=batch_id)
+            ended += endings.in_time(batch, now)
+    return ended
+
+
+def wake_idle(now: datetime) -> int:
+    """Wake workers for open batches that nobody works on, and return how many there were."""
+    idle = Batch.objects.open().filter(hinted_at__lt=now - HINT_AGAIN)
+    woken = 0
+    for batch in idle.order_by("hinted_at")[:_AT_ONCE]:
+        with transaction.atomic():
+            # The condition again: two ticks at once hint once.
+            if Batch.objects.filter(pk=batch.pk, hinted_at=batch.hinted_at).update(hinted_at=now):
+                batches.wake(batch, now)
+                woken += 1
+    return woken
+
+
+def others_wait(batch_id: uuid.UUID) -> bool:
+    """Whether another batch has jobs to do and nobody working on it."""
+    idle = Batch.objects.open().filter(running=0, done__lt=F("total"))
+    return idle.exclude(pk=batch_id).exists()
+
+
+def _free(batch_id: uuid.UUID, now: datetime) -> None:
+    batch = Batch.objects.select_for_update().get(pk=batch_id)
+    # Locked and looked at again: a lease may have been renewed at the last moment.
+    lost = list(
+        Job.objects.select_for_update()
+        .filter(batch=batch, status=JobStatus.RUNNING, lease_expires_at__lt=now)
+        .only("pk", "lost_workers", "reserved_cost")
+    )
+    poisonous = [job.pk for job in lost if job.lost_workers + 1 >= MOST_LOST_WORKERS]
+    ended = Job.objects.filter(pk__in=poisonous).move(
+        JobStatus.DONE,
+        outcome=JobOutcome.ERROR,
+        lease_expires_at=None,
+        finished_at=now,
+        lost_workers=F("lost_workers") + 1,
+        error_class="infra",
+        error_message=f"Its worker was lost {MOST_LOST_WORKERS} times; it is not tried again.",
+    )
+    freed = Job.objects.filter(pk__in=[job.pk for job in lost], status=JobStatus.RUNNING).move(
+        without_worker(batch), lease_expires_at=None, lost_workers=F("lost_workers") + 1
+    )
+    # The calls may have been made and paid for.
+    spent = sum((job.reserved_cost for job in lost), Decimal(0))
+    if spent:
+        batch.total_cost = (batch.total_cost or Decimal(0)) + spent
+    batch.reserved_cost -= spent
+    batch.running -= ended + freed
+    batch.done += ended
+    batch.errors += ended
+    batch.save(
+        update_fields=["running", "done", "errors", "reserved_cost", "total_cost", "updated_at"]
+    )
+    if not endings.of_itself(batch, now) and freed and batch.status in BATCH_OPEN:
+        batches.wake(batch, now)

@@ -1,7 +1,7 @@
 """Signs of life: which part of the service was last seen when, and what it found."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from access.models import Heartbeat
 

@@ -85,6 +85,7 @@ def _tell_the_pool(**_: Any) -> None:
 @signals.worker_init.connect
 @signals.beat_init.connect
 def _print_configuration(**_: Any) -> None:
-    from config.checks import print_configuration
+    from config.checks import print_configuration, refuse_unsafe_start
 
+    refuse_unsafe_start()
     print_configuration()

@@ -1,11 +1,12 @@
 """System checks: what is missing or wrong in the settings, and what to do about it."""
 
+import sys
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.checks import ERROR, CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
 from access.addresses import PrivateHosts
@@ -102,6 +103,17 @@ def production_is_safe(**_: Any) -> list[CheckMessage]:
             Warning("Outgoing calls may reach private hosts.", hint=hint, id="evalsched.W002")
         )
     return found
+
+
+def refuse_unsafe_start() -> None:
+    """End the process where the settings would not let it do its work, saying what to set.
+
+    Commands run Django's checks by themselves; web, worker and beat call this.
+    """
+    checks = (secrets_are_set, numbers_are_sensible, addresses_are_usable)
+    errors = [found for check in checks for found in check() if found.level >= ERROR]
+    if errors:
+        sys.exit("\n".join(f"{error.id}: {error.msg} {error.hint or ''}" for error in errors))
 
 
 def print_configuration() -> None:

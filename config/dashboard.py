@@ -11,13 +11,13 @@ from django.http import HttpRequest
 from django.urls import reverse_lazy
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django_celery_beat.models import PeriodicTask
 
 from access.admin import words
 from access.admin.base import change_url, list_url
 from access.admin.lists import first_id
 from batches.admin.batches import TONES
 from batches.models import Batch, ModelEndpoint, TestSuite
-from django_celery_beat.models import PeriodicTask
 from evalsched.admin import history, standing
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 
@@ -233,7 +233,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "separator": True,
             "items": [
                 _item("Model endpoints", "smart_toy", "admin:batches_modelendpoint_changelist"),
-                _item("Test suites", "checklist", "admin:batches_testsuite_changelist"),
+                _item("Test suites", "checklist", "admin:batches_testsuite_changelist")
+                | {"active": _about_suites},
             ],
         },
         {
@@ -265,6 +266,10 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             ],
         },
     ]
+
+
+def _about_suites(request: HttpRequest) -> bool:
+    return "/batches/test" in request.path
 
 
 def _item(title: str, icon: str, route: str) -> dict[str, Any]:

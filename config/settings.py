@@ -7,6 +7,7 @@ Importing it needs no server and no secret; what is missing or wrong is said by 
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 
@@ -16,6 +17,8 @@ from config import embedded, generated
 os.environ["PYTHONTZPATH"] = ""
 
 env = environ.Env()
+# A variable that is set to nothing counts as unset, as in a .env file with `EMAIL_URL=`.
+env.ENVIRON = {name: value for name, value in os.environ.items() if value}
 BASE_DIR = Path(__file__).resolve().parent.parent
 EVALSCHED_DATA_DIR = Path(env.str("EVALSCHED_DATA_DIR", "") or BASE_DIR / ".evalsched").absolute()
 _generated = generated.load(EVALSCHED_DATA_DIR)
@@ -31,7 +34,10 @@ DEBUG = env.bool("DEBUG", False)
 HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000)
 PUBLIC_URL = (env.str("PUBLIC_URL", "") or f"http://{HOST}:{PORT}").rstrip("/")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]", HOST])
+ALLOWED_HOSTS = env.list(
+    "ALLOWED_HOSTS",
+    default=["localhost", "127.0.0.1", "[::1]", HOST, urlsplit(PUBLIC_URL).hostname or HOST],
+)
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[PUBLIC_URL])
 TRUSTED_PROXY = env.bool("TRUSTED_PROXY", False)
 if TRUSTED_PROXY:
@@ -39,7 +45,8 @@ if TRUSTED_PROXY:
     USE_X_FORWARDED_HOST = True
 _https = PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _https
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+# Whoever probes does so beside the proxy that speaks https.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$", r"^api/cron/"]
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _https
 SESSION_COOKIE_HTTPONLY = True
@@ -172,6 +179,7 @@ EMAIL_HOST_USER = _mail.get("EMAIL_HOST_USER") or ""
 EMAIL_HOST_PASSWORD = _mail.get("EMAIL_HOST_PASSWORD") or ""
 EMAIL_USE_TLS = bool(_mail.get("EMAIL_USE_TLS"))
 EMAIL_USE_SSL = bool(_mail.get("EMAIL_USE_SSL"))
+EMAIL_FILE_PATH = _mail.get("EMAIL_FILE_PATH") or None
 EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", "evalsched@localhost")
 
@@ -249,6 +257,9 @@ UNFOLD: dict[str, Any] = {
 # --- Logs ---------------------------------------------------------------------------------------
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False
+# It would ask the database who it was outside of everything that answers 503 when that is away;
+# the API's views bind the user themselves.
+DJANGO_STRUCTLOG_USER_ID_FIELD = None
 # What went well is for those who look closely: DEBUG.
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = 10
 DJANGO_STRUCTLOG_STATUS_2XX_LOG_LEVEL = 10

@@ -8,6 +8,7 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 
 application = get_wsgi_application()
 
-from config.checks import print_configuration  # noqa: E402  needs Django to be set up
+from config.checks import print_configuration, refuse_unsafe_start  # noqa: E402  after the setup
 
+refuse_unsafe_start()
 print_configuration()

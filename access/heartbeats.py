@@ -17,6 +17,11 @@ def last(name: str) -> Heartbeat | None:
     return Heartbeat.objects.filter(name=name).first()
 
 
+def seen_since(since: datetime, *, kind: str) -> int:
+    """Return how many parts of a kind, the first word of their name, were seen since then."""
+    return Heartbeat.objects.filter(name__startswith=f"{kind} ", seen_at__gte=since).count()
+
+
 def forget_old(before: datetime) -> int:
     """Forget the parts that have been gone since `before`."""
     return Heartbeat.objects.filter(seen_at__lt=before).delete()[0]

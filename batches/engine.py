@@ -65,7 +65,8 @@ class _Slice:
         self._over_since: float | None = None
         self._allowance = Allowance()
         self._window = Window(self._job)
-        self._cases: dict[uuid.UUID, CaseDraft] = {}
+        # Of the claims that are held, and no longer: a batch may have 100,000.
+        self._cases: dict[int, CaseDraft] = {}
         self._database = DatabaseThread("database")
         self._leases = DatabaseThread("leases")
 
@@ -157,7 +158,7 @@ class _Slice:
         self._window.add(answer.claims, limit=limit)
 
     async def _job(self, claim: Claim) -> Result:
-        case = self._cases.get(claim.case_id) if claim.case_id else None
+        case = self._cases.pop(claim.job_id, None)
         if case is None:
             return Result(
                 claim,
@@ -194,9 +195,10 @@ class _Slice:
         await self._allowance.book(self._assignment.tokens, used - _tokens_of(question))
 
     def _read_cases(self, claimed: list[Claim]) -> None:
-        missing = {claim.case_id for claim in claimed if claim.case_id} - self._cases.keys()
-        for case in TestCase.objects.filter(pk__in=missing):
-            self._cases[case.pk] = suites.draft_of(case)
+        found = TestCase.objects.in_bulk({claim.case_id for claim in claimed if claim.case_id})
+        for claim in claimed:
+            if claim.case_id in found:
+                self._cases[claim.job_id] = suites.draft_of(found[claim.case_id])
 
     async def _keep_leases(self) -> None:
         """Renew the leases; a call whose job is somebody else's now is dropped."""

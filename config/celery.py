@@ -65,6 +65,7 @@ app.conf.update(
     enable_utc=True,
 )
 app.steps["worker"].add(DjangoStructLogInitStep)
+app.steps["worker"].add("config.signs_of_life:SignOfLife")
 app.autodiscover_tasks(["evalsched", "batches", "alerts"])
 
 

@@ -15,6 +15,8 @@ TICK = "tick"
 # A few ticks may be lost, to a restart of the broker say, before it is worth waking somebody.
 TICKS_MISSED = 6
 LATE = timedelta(seconds=60)
+# Workers renew their sign of life every 15 s.
+WORKER_GONE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Pulse:
     oldest_waiting_run_seconds: float | None
     oldest_waiting_batch_seconds: float | None
     oldest_waiting_notification_seconds: float | None
+    workers_seen: int
     running_runs: int
     stalled_runs: int
 
@@ -48,6 +51,7 @@ def taken(now: datetime) -> Pulse:
         oldest_waiting_run_seconds=_age(waiting.aggregate(at=Min("triggered_at"))["at"], now),
         oldest_waiting_batch_seconds=_age(idle.aggregate(at=Min("created_at"))["at"], now),
         oldest_waiting_notification_seconds=_age(late.aggregate(at=Min("not_before"))["at"], now),
+        workers_seen=heartbeats.seen_since(now - WORKER_GONE, kind="worker"),
         running_runs=running.count(),
         stalled_runs=running.filter(deadline_at__lt=now).count(),
     )

@@ -140,7 +140,8 @@ class _Slice:
             if answer.claims:
                 await self._take_off(answer.claims)
             if not self._flying:
-                return answer.waiting > 0
+                # Asked for and not had: others fill the concurrency, and hint for what is left.
+                return want == 0 and answer.waiting > 0
             if self._out_of_patience():
                 return True
             results = await self._landed()

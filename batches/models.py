@@ -328,7 +328,12 @@ class Job(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["batch", "ordinal", "repeat"], name="one_job_per_call"),
             models.CheckConstraint(
-                condition=Q(status=JobStatus.DONE, outcome__in=JobOutcome.values)
+                # IN alone would let NULL pass: a check refuses only what is false.
+                condition=Q(
+                    status=JobStatus.DONE,
+                    outcome__isnull=False,
+                    outcome__in=JobOutcome.values,
+                )
                 | (~Q(status=JobStatus.DONE) & Q(outcome__isnull=True)),
                 name="job_done_iff_outcome",
             ),

@@ -5,6 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from access.api.serializers import OwnedSerializer, StrictModelSerializer, StrictSerializer
+from access.secrets import UnreadableSecret
 from batches import batches, endpoints
 from batches.batches import MAX_CONCURRENCY, MAX_REPEATS
 from batches.models import Batch, BatchStatus, Job, ModelEndpoint, Provider, TestCase, TestSuite
@@ -46,12 +47,19 @@ class ModelEndpointSerializer(OwnedSerializer):
             "price_output",
             "updated_at",
         )
+        extra_kwargs = {
+            name: {"min_value": 0} for name in ("price_input", "price_cached_input", "price_output")
+        }
 
     def get_api_key_configured(self, endpoint: ModelEndpoint) -> bool:
         return bool(endpoint.api_key)
 
     def get_header_names(self, endpoint: ModelEndpoint) -> list[str]:
-        return sorted(endpoints.stored_headers(endpoint))
+        try:
+            return sorted(endpoints.stored_headers(endpoint))
+        except UnreadableSecret:
+            # The list has to be seen by whoever is to enter them again; a call says what is wrong.
+            return []
 
 
 class CheckSerializer(serializers.Serializer[Any]):
@@ -147,25 +155,6 @@ class BatchConfigSerializer(StrictSerializer):
     )
 
 
-class NewBatchSerializer(BatchConfigSerializer):
-    test_suite_id = serializers.UUIDField()
-    model_id = serializers.CharField(
-        max_length=200, help_text="An endpoint's id, its name, or its unambiguous model."
-    )
-    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
-
-
-class BatchTestRunSerializer(StrictSerializer):
-    config = NewBatchSerializer()
-
-
-class BatchChangeSerializer(StrictSerializer):
-    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    tags = serializers.ListField(
-        child=serializers.CharField(max_length=100), max_length=50, required=False
-    )
-
-
 class BatchSerializer(OwnedSerializer):
     test_suite_id = serializers.UUIDField(source="suite_id", read_only=True, allow_null=True)
     test_suite_name = serializers.CharField(source="suite_name", read_only=True)
@@ -241,6 +230,27 @@ class StartedBatchSerializer(BatchSerializer):
     class Meta(BatchSerializer.Meta):
         fields = (*BatchSerializer.Meta.fields, "test_run_id", "scheduled_evaluation_run_id")
         read_only_fields = fields
+
+
+class NewBatchSerializer(BatchConfigSerializer):
+    test_suite_id = serializers.UUIDField()
+    model_id = serializers.CharField(
+        max_length=200, help_text="An endpoint's id, its name, or its unambiguous model."
+    )
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    shown_only = StartedBatchSerializer.Meta.fields
+
+
+class BatchTestRunSerializer(StrictSerializer):
+    config = NewBatchSerializer()
+
+
+class BatchChangeSerializer(StrictSerializer):
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
+    tags = serializers.ListField(
+        child=serializers.CharField(max_length=100), max_length=50, required=False
+    )
+    shown_only = BatchSerializer.Meta.fields
 
 
 class AssertionScoreSerializer(serializers.Serializer[Any]):

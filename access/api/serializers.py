@@ -27,7 +27,8 @@ class StrictSerializer(serializers.Serializer[Any]):
         try:
             valid = super().to_internal_value(data)
         except serializers.ValidationError as error:
-            raise serializers.ValidationError({**error.detail, **unknown}) from None
+            found = error.detail if isinstance(error.detail, dict) else {}
+            raise serializers.ValidationError({**found, **unknown}) from None
         if unknown:
             raise serializers.ValidationError(unknown)
         return valid

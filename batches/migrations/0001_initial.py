@@ -209,7 +209,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('outcome__in', ['passed', 'failed', 'error', 'unscored']), ('status', 'done')), models.Q(models.Q(('status', 'done'), _negated=True), ('outcome__isnull', True)), _connector='OR'), name='job_done_iff_outcome'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('outcome__in', ['passed', 'failed', 'error', 'unscored']), ('outcome__isnull', False), ('status', 'done')), models.Q(models.Q(('status', 'done'), _negated=True), ('outcome__isnull', True)), _connector='OR'), name='job_done_iff_outcome'),
         ),
         migrations.AddConstraint(
             model_name='job',

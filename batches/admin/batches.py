@@ -96,7 +96,6 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
     readonly_fields: ClassVar = (
         "state",
         "progress",
-        "eta",
         "jobs_link",
         "outcomes",
         "rate_scored",

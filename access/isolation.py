@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from django.db import connection, models, transaction
+from django.db import DatabaseError, connection, models, transaction
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ProjectState
@@ -168,11 +168,12 @@ class OwnedTable(Operation):
 class ApiRole(Operation):
     """Make the role that the API takes on, and let the login role take it on.
 
-    Roles belong to the cluster: two databases being migrated at once may both try to make it.
+    Roles belong to the cluster: two databases that are migrated at once may both try to make it,
+    so each step is a statement of its own, whose failure is looked at rather than prevented.
     """
 
     reversible = True
-    reduces_to_sql = True
+    reduces_to_sql = False
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
         """Change nothing in Django's picture of the models."""
@@ -184,39 +185,18 @@ class ApiRole(Operation):
         from_state: ProjectState,
         to_state: ProjectState,
     ) -> None:
-        schema_editor.execute(
-            f"""
-            DO $$ BEGIN
-                IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{API_ROLE}') THEN
-                    BEGIN
-                        CREATE ROLE {API_ROLE} NOLOGIN;
-                    EXCEPTION
-                        WHEN duplicate_object OR unique_violation OR internal_error THEN NULL;
-                        WHEN insufficient_privilege THEN RAISE EXCEPTION
-                            'this login may not create roles; as administrator run: '
-                            'CREATE ROLE {API_ROLE} NOLOGIN; GRANT {API_ROLE} TO "%";',
-                            current_user;
-                    END;
-                END IF;
-                -- Being a member is not enough: since PostgreSQL 16 whoever makes a role may
-                -- administer it, but not take it on.
-                BEGIN
-                    SET LOCAL ROLE {API_ROLE};
-                    RESET ROLE;
-                EXCEPTION WHEN insufficient_privilege THEN
-                    BEGIN
-                        EXECUTE format('GRANT {API_ROLE} TO %I', current_user);
-                    EXCEPTION
-                        WHEN duplicate_object OR unique_violation OR internal_error THEN NULL;
-                        WHEN insufficient_privilege THEN RAISE EXCEPTION
-                            'this login may not take on {API_ROLE}; as administrator run: '
-                            'GRANT {API_ROLE} TO "%";', current_user;
-                    END;
-                END;
-            END $$
-            """,
-            params=None,
-        )
+        _attempt(f"CREATE ROLE {API_ROLE} NOLOGIN")
+        # Being a member is not enough: since PostgreSQL 16 whoever makes a role may administer
+        # it, but not take it on.
+        if (problem := _attempt(_TAKE_ON_AND_OFF)) is not None:
+            _attempt(f"GRANT {API_ROLE} TO CURRENT_USER")
+            problem = _attempt(_TAKE_ON_AND_OFF)
+        if problem is not None:
+            raise RuntimeError(
+                f"This login cannot take on the role {API_ROLE}: {problem}. As administrator run "
+                f"CREATE ROLE {API_ROLE} NOLOGIN (unless it exists) and GRANT {API_ROLE} TO the "
+                "login of DATABASE_URL, then migrate again."
+            ) from problem
         schema_editor.execute(f"GRANT USAGE ON SCHEMA public TO {API_ROLE}")
 
     def database_backwards(
@@ -230,3 +210,16 @@ class ApiRole(Operation):
 
     def describe(self) -> str:
         return "Create the API's role"
+
+
+_TAKE_ON_AND_OFF = f"SET LOCAL ROLE {API_ROLE}; RESET ROLE"
+
+
+def _attempt(statement: str) -> DatabaseError | None:
+    """Run a statement in a savepoint and return what went wrong, if anything did."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement)
+    except DatabaseError as error:
+        return error
+    return None

@@ -59,6 +59,9 @@ class Membership(models.Model):
             models.CheckConstraint(condition=Q(role__in=Role.values), name="membership_role"),
         ]
 
+    def __str__(self) -> str:
+        return f"{self.role} of {self.project_id}"
+
 
 class Scope(models.TextChoices):
     READ = "read"

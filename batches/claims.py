@@ -72,7 +72,7 @@ class Exchange:
 
 
 def exchange(
-    batch_id: uuid.UUID, results: Sequence[Result], *, want: int, held: int, now: datetime
+    batch_id: uuid.UUID, results: Sequence[Result], *, want: int, held: int = 0, now: datetime
 ) -> Exchange:
     """Take in results and hand out at most `want` jobs, in one transaction.
 

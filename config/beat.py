@@ -18,7 +18,7 @@ class Scheduler(DatabaseScheduler):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        if "EVALSCHED_TICK_SECONDS" in os.environ:
+        if os.environ.get("EVALSCHED_TICK_SECONDS"):
             set_tick_interval(settings.EVALSCHED_TICK_SECONDS)
         super().__init__(*args, **kwargs)
 

@@ -225,7 +225,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _item("Schedules", "schedule", "admin:evalsched_schedule_changelist"),
                 _item("Runs", "history", "admin:evalsched_run_changelist"),
                 _item("Batches", "stacks", "admin:batches_batch_changelist"),
-                _item("Calls", "forum", "admin:batches_job_changelist"),
+                _item("Jobs", "forum", "admin:batches_job_changelist"),
             ],
         },
         {

@@ -127,6 +127,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -242,7 +243,8 @@ SPECTACULAR_SETTINGS = {
         "MemberRoleEnum": "access.models.Role",
         "MessageRoleEnum": ["system", "user", "assistant"],
     },
-    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": False,
+    # Where a choice may be null the schema has to say so.
+    "ENUM_ADD_EXPLICIT_BLANK_NULL_CHOICE": True,
 }
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "evalsched",

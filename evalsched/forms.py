@@ -14,8 +14,8 @@ from unfold.widgets import (
 from access.admin.forms import DomainForm, TimezoneInput
 from access.models import Project
 from batches.batches import MAX_CONCURRENCY, MAX_REPEATS, Config
-from evalsched.zones import LONGEST_ZONE_NAME
 from evalsched.models import Schedule
+from evalsched.zones import LONGEST_ZONE_NAME
 
 PLAIN = (
     "name",
@@ -106,6 +106,7 @@ class ScheduleForm(DomainForm):
         row: Schedule = self.instance
         self._offer_parts(row)
         self.fields["endpoint"].label = "Model"
+        self.fields["description"].widget.attrs["rows"] = 2
         self.fields["cron_expression"].widget.attrs["placeholder"] = "0 2 * * MON-FRI"
         stored = row.batch_test_config
         self.initial.setdefault("concurrency", stored.get("concurrency", _USUAL.concurrency))
@@ -123,15 +124,16 @@ class ScheduleForm(DomainForm):
             part = values.get(name)
             if part is not None and project is not None and part.project_id != project.pk:
                 self.add_error(name, f"This belongs to another project than {project}.")
-        if values.get("next_run_at") and "next_run_at" in self.changed_data:
-            if not self.instance.is_active:
-                self.add_error("next_run_at", "Enable the schedule first.")
+        moved = values.get("next_run_at") and "next_run_at" in self.changed_data
+        if moved and not self.instance.is_active:
+            self.add_error("next_run_at", "Enable the schedule first.")
         return values
 
     def config(self) -> dict[str, Any]:
         """Return the batch's configuration with this form's three; the others are kept."""
         values = self.cleaned_data
-        return self.instance.batch_test_config | {
+        kept: dict[str, Any] = self.instance.batch_test_config
+        return kept | {
             "concurrency": values["concurrency"],
             "repeats": values["repeats"],
             "timeout_ms": round(values["timeout_s"] * 1000),

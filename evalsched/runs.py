@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
 from access import audit
 from access.actors import Actor
@@ -36,6 +36,9 @@ TICK = "evalsched.tick"
 # One admission at a time over the cluster: two that count at once would let a fourth run in.
 _ADMISSION_LOCK = 7_301_001
 _AT_ONCE = 100
+NOT_STARTED = (
+    "No batch can be made with the schedule's batch_test_config: {why}. Correct it and run again."
+)
 
 
 def trigger(
@@ -92,6 +95,8 @@ def start_queued(now: datetime) -> int:
 def cancel(run: Run, *, now: datetime, reason: str = "Cancelled.") -> bool:
     """Stop a run and its batch. Return False when it had ended already."""
     with transaction.atomic():
+        # The schedule first, as settling does: in the other order the two could deadlock.
+        Schedule.objects.select_for_update(no_key=True).get(pk=run.schedule_id)
         run = Run.objects.select_for_update(no_key=True).get(pk=run.pk)
         moved = Run.objects.filter(pk=run.pk).move(
             RunStatus.CANCELLED, completed_at=now, error_message=reason
@@ -174,6 +179,11 @@ def _start(run: Run, now: datetime) -> bool:
                 raise Conflict("The run was cancelled.")
     except Refusal as refusal:
         _fail(run, refusal.message, now)
+        return False
+    except (TypeError, ValueError, DataError, IntegrityError) as error:
+        # A configuration stored by hand or by an older release: it must not stop the others.
+        logger.warning("run not started", run=str(run.pk), error=repr(error))
+        _fail(run, NOT_STARTED.format(why=str(error).partition("\n")[0]), now)
         return False
     logger.info("executing", schedule=schedule.name, run=str(run.pk), calls=batch.total)
     return True

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from access.api.serializers import OwnedSerializer
 from batches.serializers import BatchConfigSerializer
 from evalsched import occurrences, schedules
-from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+from evalsched.models import LastRunStatus, Run, RunStatus, RunTrigger, Schedule
 
 _OWNED = OwnedSerializer.Meta.fields
 
@@ -32,6 +32,9 @@ class ScheduleSerializer(OwnedSerializer):
     batch_test_config = BatchConfigSerializer(required=False)
     regression_threshold_percent = serializers.FloatField(
         min_value=0, max_value=100, required=False
+    )
+    last_run_status = serializers.ChoiceField(
+        choices=LastRunStatus.choices, read_only=True, allow_null=True
     )
     description_of_times = serializers.SerializerMethodField()
     warnings = serializers.SerializerMethodField()
@@ -72,7 +75,6 @@ class ScheduleSerializer(OwnedSerializer):
         read_only_fields = (
             "next_run_at",
             "last_run_at",
-            "last_run_status",
             "last_run_id",
             "consecutive_failures",
             "pause_reason",

@@ -10,7 +10,7 @@ __all__ = ["audit", "keys", "projects", "users"]
 
 
 def superusers_only(request: HttpRequest) -> bool:
-    """Whether the admin is for this person. It shows every project, so staff alone is too little."""
+    """Whether the admin is for this person. It shows every project: staff is too little."""
     return request.user.is_active and bool(getattr(request.user, "is_superuser", False))
 
 

@@ -1,10 +1,11 @@
 """The audit trail: who did what to which object."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
-from access.admin import words
 from access.admin.base import ReadOnlyAdmin
 from access.admin.lists import LongList, MadeFilter
 from access.models import AuditEvent
@@ -16,13 +17,11 @@ class ViaFilter(admin.SimpleListFilter):
     title = "way in"
     parameter_name = "via"
 
-    def lookups(self, request: object, model_admin: object) -> list[tuple[str, str]]:
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         ways = ("session", "api_key", "service_role", "admin", "command", "service")
         return [(way, way.replace("_", " ")) for way in ways]
 
-    def queryset(
-        self, request: object, queryset: "admin.options.QuerySet[AuditEvent]"
-    ) -> "admin.options.QuerySet[AuditEvent]":
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(via=self.value()) if self.value() else queryset
 
 
@@ -54,6 +53,3 @@ class AuditEventAdmin(LongList, ReadOnlyAdmin):
     @admin.display(description="When")
     def made_at(self, event: AuditEvent) -> str:
         return f"{event.created_at:%Y-%m-%d %H:%M:%S} UTC"
-
-
-__all__ = ["AuditEventAdmin", "words"]

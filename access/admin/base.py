@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from access import projects
 from access.actors import ALL_SCOPES, Actor
+from access.admin import words
 from access.admin.forms import DomainForm
 from access.errors import Refusal
 from access.models import Project, Role, User
@@ -78,7 +79,7 @@ class Button:
 
 
 class OperatorAdmin(_ModelAdmin):
-    """The base of all pages: no deleting in bulk, buttons, and an empty list that says what to do."""
+    """The base of all pages: buttons, no deleting in bulk, empty lists that say what to do."""
 
     buttons: ClassVar[Sequence[Button]] = ()
     # What an empty list says; the first sentence says what the rows are.
@@ -88,11 +89,8 @@ class OperatorAdmin(_ModelAdmin):
     list_before_template = "admin/evalsched/row_form.html"
     change_form_outer_before_template = "admin/evalsched/row_form.html"
     change_form_template = "admin/evalsched/change_form.html"
-    empty_value_display = "–"
+    empty_value_display = words.NOTHING
     warn_unsaved_form = True
-
-    class Media:
-        css: ClassVar = {"all": ("evalsched/admin.css",)}
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = super().get_actions(request)
@@ -219,6 +217,18 @@ class ReadOnlyAdmin(OperatorAdmin):
     """Rows that only the service writes."""
 
     warn_unsaved_form = False
+    # Shown fields, and the row's attribute without which they have nothing to say.
+    only_with: ClassVar[Mapping[str, str]] = {}
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        silent = {name for name, needed in self.only_with.items() if not getattr(obj, needed, None)}
+        return [
+            (
+                title,
+                {**options, "fields": [f for f in options["fields"] if str(f) not in silent]},
+            )
+            for title, options in super().get_fieldsets(request, obj)
+        ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -228,6 +238,16 @@ class ReadOnlyAdmin(OperatorAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def instant(name: str, description: str) -> Callable[[Any, Any], str]:
+    """Return a read-only field that shows the row's instant `name` in UTC."""
+
+    @admin.display(description=description, ordering=name)
+    def shown(_: Any, row: Any) -> str:
+        return words.utc(getattr(row, name))
+
+    return shown
 
 
 def only_changed(form: Any, names: Sequence[str]) -> dict[str, Any]:

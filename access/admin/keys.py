@@ -8,10 +8,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from access import clock, keys, projects
 from access.admin import words
-from access.admin.base import Button, DomainAdmin, Said, actor_in, operator
+from access.admin.base import Button, DomainAdmin, Said, actor_in, instant, operator
 from access.admin.forms import DomainForm
 from access.models import ApiKey, Scope
 
@@ -23,6 +24,7 @@ class ApiKeyForm(DomainForm):
             (Scope.WRITE, "write: change and start things"),
             (Scope.INGEST, "ingest: send traces, nothing else"),
         ],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
         help_text="Give a program no more than it needs.",
     )
 
@@ -46,11 +48,11 @@ class ApiKeyAdmin(DomainAdmin):
         "row_buttons",
     )
     list_select_related = ("project", "user")
-    list_filter = ("revoked_at",)
-    list_filter = ()
     search_fields = ("name", "prefix")
     ordering = ("-id",)
     buttons = (Button("revoke", "Revoke", "key_off", when=lambda key: key.revoked_at is None),)
+
+    expires = instant("expires_at", "Expires")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -61,10 +63,10 @@ class ApiKeyAdmin(DomainAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return ("name", "project", "scopes", "expires_at")
-        return ("name", "prefix", "project", "user", "scope_words", "state", "expires_at", "used")
+        return ("name", "prefix", "project", "user", "scope_words", "state", "expires", "used")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ("scope_words", "state", "used")
+        return ("scope_words", "state", "expires", "used")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)

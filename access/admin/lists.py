@@ -2,18 +2,23 @@
 
 import uuid
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
+from access.admin.base import OperatorAdmin
+
 if TYPE_CHECKING:
     _InfinitePaginator = Paginator[Any]
+    _ChangeList = ChangeList
 else:
     from unfold.paginator import InfinitePaginator as _InfinitePaginator
+    from unfold.views import ChangeList as _ChangeList
 
 # Further back than this people filter; a deep OFFSET reads all that it skips.
 LAST_ROW = 10_000
@@ -33,14 +38,25 @@ class CappedPaginator(_InfinitePaginator):
     count = LAST_ROW
 
 
-class LongList:
+class LongChangeList(_ChangeList):
+    """A change list that does not speak of results in all, as nobody has counted them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.full_result_count = self.result_count
+
+
+class LongList(OperatorAdmin):
     """Mixed into an admin whose table grows with use. UUIDs are version 7: ordered by time."""
 
     show_full_result_count = False
     paginator = CappedPaginator
     actions = None
-    ordering: ClassVar = ["-id"]
-    sortable_by: ClassVar = ()
+    ordering = ("-id",)
+    sortable_by = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return LongChangeList
 
 
 class MadeFilter(admin.SimpleListFilter):

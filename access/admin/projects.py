@@ -8,7 +8,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
 from access import projects
-from access.admin.base import DomainAdmin, actor_in, personal_actor
+from access.admin.base import DomainAdmin, actor_in, instant, personal_actor
 from access.admin.forms import DomainForm
 from access.models import Membership, Project, Role, User
 
@@ -41,6 +41,7 @@ class MemberInline(_TabularInline):
     model = Membership
     form = MemberForm
     extra = 0
+    hide_title = True
     verbose_name = "member"
     verbose_name_plural = "members"
 
@@ -65,13 +66,15 @@ class ProjectAdmin(DomainAdmin):
     form = ProjectForm
     inlines = (MemberInline,)
     empty_text = "A project owns schedules, suites and models. Everybody gets one of their own."
-    list_display = ("name", "owner", "kind", "members", "created_at")
+    list_display = ("name", "owner", "kind", "members", "made")
+    made = instant("created_at", "Made")
     list_select_related = ("user", "personal_of")
     search_fields = ("name", "user__username")
     ordering = ("-id",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
-        return super().get_queryset(request).annotate(member_count=Count("memberships"))
+        found: QuerySet[Project] = super().get_queryset(request)
+        return found.annotate(member_count=Count("memberships"))
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         # Whoever makes a project is its first member; others join once it is there.

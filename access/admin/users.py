@@ -9,15 +9,15 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
 from access import audit
-from access.admin.base import OperatorAdmin, operator, personal_actor
+from access.admin.base import OperatorAdmin, instant, operator, personal_actor
 from access.admin.forms import TimezoneInput, zone_names
 from access.models import User
 
 if TYPE_CHECKING:
-    from django.contrib.auth.forms import AdminPasswordChangeForm
-    from django.contrib.auth.forms import UserChangeForm as _ChangeForm
-    from django.contrib.auth.forms import UserCreationForm as _CreationForm
+    from django.contrib.auth.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+    _ChangeForm = UserChangeForm[Any]
+    _CreationForm = UserCreationForm[Any]
     _DjangoUserAdmin = DjangoUserAdmin[Any]
 else:
     from unfold.forms import AdminPasswordChangeForm
@@ -60,7 +60,9 @@ class UserAdmin(OperatorAdmin, _DjangoUserAdmin):
     change_password_form = AdminPasswordChangeForm
     add_form_template = None
     empty_text = "Nobody is here yet."
-    list_display = ("username", "email", "operator", "is_active", "last_login")
+    list_display = ("username", "email", "operator", "is_active", "seen")
+    seen = instant("last_login", "Last login")
+    joined = instant("date_joined", "Joined")
     list_filter = ("is_superuser", "is_active")
     search_fields = ("username", "email", "first_name", "last_name")
     filter_horizontal: ClassVar = ()
@@ -68,14 +70,14 @@ class UserAdmin(OperatorAdmin, _DjangoUserAdmin):
         (None, {"fields": ("username", "password")}),
         ("Person", {"fields": ("first_name", "last_name", "email", "timezone")}),
         ("Access", {"fields": ("is_active", "is_superuser")}),
-        ("Dates", {"fields": ("last_login", "date_joined")}),
+        ("Dates", {"fields": ("seen", "joined")}),
     )
     add_fieldsets = (
         (None, {"fields": ("username", "email", "timezone", "usable_password")}),
         ("Password", {"fields": ("password1", "password2")}),
         ("Access", {"fields": ("is_superuser",)}),
     )
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("seen", "joined")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # What a person made stays, and names them.

@@ -11,7 +11,7 @@ from django.utils.timesince import timesince
 
 Tone = Literal["info", "success", "warning", "danger", ""]
 
-NOTHING = "–"
+NOTHING = "\N{EN DASH}"
 _MINUTE = timedelta(minutes=1)
 
 
@@ -81,15 +81,17 @@ def label(text: str, tone: Tone = "", *, title: str = "") -> SafeString:
     return mark_safe(render_to_string("unfold/helpers/label.html", context))  # noqa: S308  escapes
 
 
-def progress(done: int, total: int) -> SafeString:
-    """Return a bar with its numbers."""
+def progress(done: int, total: int, left_s: float | None = None) -> SafeString:
+    """Return a bar with its numbers, and the seconds that are left where they are known."""
+    rest = "" if left_s is None else f", about {left_s:.0f} s left"
     return format_html(
         '<span class="es-progress"><progress max="{}" value="{}"></progress>'
-        "<small>{} of {}</small></span>",
+        "<small>{} of {}{}</small></span>",
         total or 1,
         done,
         done,
         total,
+        rest,
     )
 
 
@@ -100,3 +102,13 @@ def link(url: str, text: object) -> SafeString:
 def block(text: str | None) -> SafeString | str:
     """Return a long text as it was written, line ends and all."""
     return format_html('<pre class="es-block">{}</pre>', text) if text else NOTHING
+
+
+def clipped(text: str) -> SafeString:
+    """Return the beginning of a text in one line; the mouse over it shows all."""
+    return format_html('<span class="es-clip" title="{}">{}</span>', text, text[:120] or NOTHING)
+
+
+def sentence(template: str, *parts: object) -> SafeString:
+    """Return `template` with its parts escaped, unless they are safe themselves."""
+    return format_html(template, *parts)

@@ -5,14 +5,16 @@ The types are a fixed list: those of `access.errors` and the ones in `_TYPES`.
 
 from typing import Any
 
+import structlog
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from access.errors import NotFound, RateLimited, Refusal, Unavailable
+from access.errors import NotFound, RateLimited, Refusal, Unauthenticated, Unavailable
 
+logger = structlog.get_logger(__name__)
 _TYPES = {
     400: "invalid",
     401: "not_authenticated",
@@ -52,19 +54,16 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn what a view raised into an answer; None (so a 500) for what nobody expected."""
     request = context["request"]
     if isinstance(error, OperationalError | InterfaceError):
+        # The answer does not say which: away, too slow, or a deadlock.
+        logger.error("database unavailable", error=repr(error), path=request.path)
         error = Unavailable("The database is away. Nothing was changed; try again.")
     if isinstance(error, Http404):
         error = NotFound("There is no such object in this project.")
     if isinstance(error, Refusal):
-        headers = (
-            {"Retry-After": str(error.retry_after)}
-            if isinstance(error, RateLimited | Unavailable)
-            else {}
-        )
         body = shape(
             request, error.status_code, error.message, kind=error.type, details=error.details
         )
-        return Response(body, status=error.status_code, headers=headers)
+        return Response(body, status=error.status_code, headers=_headers_of(error))
     if isinstance(error, exceptions.ValidationError):
         details = _flat(error.detail)
         return Response(shape(request, 400, _summary(details), details=details), status=400)
@@ -73,6 +72,14 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, PermissionDenied):
         return Response(shape(request, 403, _SENTENCES[403]), status=403)
     return None
+
+
+def _headers_of(refusal: Refusal) -> dict[str, str]:
+    if isinstance(refusal, RateLimited | Unavailable):
+        return {"Retry-After": str(refusal.retry_after)}
+    if isinstance(refusal, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    return {}
 
 
 def _of_rest_framework(request: Any, error: exceptions.APIException) -> Response:

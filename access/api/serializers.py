@@ -27,8 +27,8 @@ class StrictSerializer(serializers.Serializer[Any]):
         try:
             valid = super().to_internal_value(data)
         except serializers.ValidationError as error:
-            known = error.detail if isinstance(error.detail, dict) else {}
-            raise serializers.ValidationError({**known, **unknown} or error.detail) from None
+            found = error.detail if isinstance(error.detail, dict) else {}
+            raise serializers.ValidationError({**found, **unknown} or error.detail) from None
         if unknown:
             raise serializers.ValidationError(unknown)
         return valid

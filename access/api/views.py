@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, ClassVar
 
+import structlog
 from django.conf import settings
 from django.db.models import Model, QuerySet
 from rest_framework.exceptions import NotAuthenticated
@@ -65,6 +66,7 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
             raise NotAuthenticated("Send an API key as 'Authorization: Bearer <key>', or log in.")
         self.now = clock.database_now()
         self.actor = request.auth
+        structlog.contextvars.bind_contextvars(user_id=str(self.actor.user.pk))
         safe = request.method in _SAFE
         kind, limit = (
             ("read", settings.EVALSCHED_RATE_LIMIT_READS)

@@ -1,0 +1,1 @@
+"""Forms of the admin that are more than the fields of a model."""

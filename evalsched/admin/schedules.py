@@ -1,0 +1,259 @@
+"""Schedules: the list, the form with its preview, and the history."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
+
+from access import clock, projects
+from access.admin import words
+from access.admin.base import (
+    Button,
+    DomainAdmin,
+    Said,
+    actor_in,
+    change_url,
+    list_url,
+    only_changed,
+    operator,
+)
+from access.errors import Refusal
+from evalsched import runs, schedules
+from evalsched.admin import history, preview, standing
+from evalsched.forms import CONFIG, PLAIN, ScheduleForm
+from evalsched.models import Run, Schedule
+
+_STANDINGS = {
+    "active": ("Active", Q(is_active=True)),
+    "failing": ("Failing", Q(is_active=True, consecutive_failures__gt=0)),
+    "paused": ("Paused", standing.PAUSED),
+    "disabled": ("Disabled after failures", standing.DISABLED),
+}
+
+
+class StandingFilter(admin.SimpleListFilter):
+    title = "status"
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(key, shown) for key, (shown, _) in _STANDINGS.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = _STANDINGS.get(self.value() or "")
+        return queryset.filter(chosen[1]) if chosen else queryset
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(DomainAdmin):
+    form = ScheduleForm
+    empty_text = (
+        "A schedule runs a test suite against a model, again and again. It needs a model endpoint "
+        "and a test suite with cases; add those first, then a schedule."
+    )
+    list_display = (
+        "name",
+        "in_words",
+        "endpoint_name",
+        "next_run",
+        "state",
+        "last_run",
+        "row_buttons",
+    )
+    list_select_related = ("endpoint",)
+    list_filter = (StandingFilter, "project")
+    search_fields = ("name",)
+    ordering = ("name",)
+    actions = ("run_selected", "enable_selected", "disable_selected")
+    buttons = (
+        Button("run_now", "Run now", "play_arrow"),
+        Button("enable", "Enable", "toggle_on", when=lambda schedule: not schedule.is_active),
+        Button("disable", "Disable", "pause", when=lambda schedule: schedule.is_active),
+    )
+    conditional_fields: ClassVar = {"cron_expression": "schedule_type == 'custom'"}
+    change_form_outer_before_template = "admin/evalsched/schedule_head.html"
+
+    class Media:
+        js: ClassVar = ("evalsched/preview.js",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        what = ("name", "description", ("suite", "endpoint"))
+        return (
+            (None, {"fields": what if obj else ("project", *what, "is_active")}),
+            (
+                "When",
+                {"fields": (("schedule_type", "timezone"), "cron_expression", "preview")},
+            ),
+            ("How it runs", {"fields": ("concurrency", "repeats", "timeout_s")}),
+            (
+                "Alerts",
+                {
+                    "fields": (
+                        ("alert_on_failure", "alert_on_regression"),
+                        "regression_threshold_percent",
+                    )
+                },
+            ),
+            (
+                "Overlap, outages and clock changes",
+                {
+                    "classes": ["collapse"],
+                    "fields": (
+                        ("overlap_policy", "catchup_policy", "catchup_window_minutes"),
+                        ("dst_gap", "dst_overlap"),
+                        *(("next_run_at",) if obj else ()),
+                    ),
+                },
+            ),
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ("preview",)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"project": projects.personal_of(operator(request)).pk, "schedule_type": "daily"}
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and db_field.name in _HELP:
+            field.label, field.help_text = _HELP[db_field.name]
+        return field
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(preview.answer)
+        return [path("preview/", view, name="evalsched_schedule_preview"), *super().get_urls()]
+
+    def goes_with(self, row: Any) -> list[str]:
+        return ["All of its runs. What is under way is stopped; the batches stay."]
+
+    def create(self, request: HttpRequest, form: Any) -> Schedule:
+        values = form.cleaned_data
+        return schedules.create(
+            actor_in(request, values["project"]),
+            now=clock.database_now(),
+            **{name: values[name] for name in (*PLAIN, "is_active")},
+            batch_test_config=form.config(),
+        )
+
+    def change(self, request: HttpRequest, row: Any, form: Any) -> Schedule:
+        fields = only_changed(form, (*PLAIN, "next_run_at"))
+        if set(CONFIG) & set(form.changed_data):
+            fields["batch_test_config"] = form.config()
+        actor = actor_in(request, row.project)
+        return schedules.change(actor, row, now=clock.database_now(), **fields)
+
+    def delete(self, request: HttpRequest, row: Any) -> None:
+        schedules.delete(actor_in(request, row.project), row, now=clock.database_now())
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        schedule = kwargs.get("obj")
+        # With errors to correct, the form comes first.
+        if schedule is not None and request.method == "GET":
+            context |= history.of_schedule(schedule)
+            context["head"] = {
+                "state": standing.of_schedule(schedule),
+                "in_words": standing.in_words(schedule),
+                "next_run": standing.next_run(schedule),
+                "reason": schedule.pause_reason,
+            }
+            context["all_runs_url"] = list_url(Run, f"?schedule__id__exact={schedule.pk}")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def run_now(self, request: HttpRequest, schedule: Schedule) -> Said:
+        run = runs.trigger(actor_in(request, schedule.project), schedule, now=clock.database_now())
+        return Said(
+            words.sentence(
+                "{} was started by hand. {}",
+                schedule.name,
+                words.link(change_url(run), "Open the run"),
+            )
+        )
+
+    def enable(self, request: HttpRequest, schedule: Schedule) -> Said:
+        actor = actor_in(request, schedule.project)
+        changed = schedules.set_active(actor, schedule, True, now=clock.database_now())
+        return Said(
+            f"{schedule.name} is enabled; it runs next at {words.utc(changed.next_run_at)}."
+        )
+
+    def disable(self, request: HttpRequest, schedule: Schedule) -> Said:
+        actor = actor_in(request, schedule.project)
+        schedules.set_active(actor, schedule, False, now=clock.database_now())
+        return Said(f"{schedule.name} is paused until you enable it again.")
+
+    @admin.action(description="Run now")
+    def run_selected(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        self._each(request, queryset, self.run_now, "started")
+
+    @admin.action(description="Enable")
+    def enable_selected(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        self._each(request, queryset, self.enable, "enabled")
+
+    @admin.action(description="Disable")
+    def disable_selected(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        self._each(request, queryset, self.disable, "paused")
+
+    def _each(
+        self, request: HttpRequest, queryset: QuerySet[Schedule], do: Any, participle: str
+    ) -> None:
+        """Do it to each; one that is refused does not keep the others from it."""
+        done = 0
+        for schedule in queryset.select_related("project", "suite", "endpoint"):
+            try:
+                do(request, schedule)
+                done += 1
+            except Refusal as refusal:
+                self.message_user(request, f"{schedule}: {refusal.message}", messages.ERROR)
+        if done:
+            plural = "" if done == 1 else "s"
+            self.message_user(request, f"{done} schedule{plural} {participle}.", messages.SUCCESS)
+
+    @admin.display(description="Schedule")
+    def in_words(self, schedule: Schedule) -> str:
+        return standing.in_words(schedule)
+
+    @admin.display(description="Model", ordering="endpoint__name")
+    def endpoint_name(self, schedule: Schedule) -> str:
+        return str(schedule.endpoint)
+
+    @admin.display(description="Next run", ordering="next_run_at")
+    def next_run(self, schedule: Schedule) -> SafeString | str:
+        return standing.next_run(schedule)
+
+    @admin.display(description="Status")
+    def state(self, schedule: Schedule) -> SafeString:
+        return standing.with_reason(schedule)
+
+    @admin.display(description="Last run", ordering="last_run_at")
+    def last_run(self, schedule: Schedule) -> SafeString | str:
+        return standing.last_run(schedule)
+
+    @admin.display(description="Preview")
+    def preview(self, schedule: Schedule) -> SafeString:
+        return words.sentence(
+            '<div class="es-preview" data-preview="{}" aria-live="polite">…</div>',
+            reverse("admin:evalsched_schedule_preview"),
+        )
+
+
+_HELP = {
+    "schedule_type": ("How often", ""),
+    "cron_expression": (
+        "Cron expression",
+        "minute hour day-of-month month day-of-week, for example <code>30 6 * * MON-FRI</code>",
+    ),
+    "is_active": ("Active", "Starts with the first time after now."),
+    "alert_on_failure": ("Mail when a run fails", "To the schedule's author."),
+    "alert_on_regression": ("Mail when results get worse", "Against the baseline."),
+    "regression_threshold_percent": (
+        "Worse means by at least (percent)",
+        "Smaller differences from the baseline count as unchanged.",
+    ),
+    "overlap_policy": ("When the last run is still under way", ""),
+    "catchup_policy": ("After an outage, run of the missed", ""),
+    "catchup_window_minutes": ("Missed at most (minutes ago)", "Empty: however long ago."),
+}

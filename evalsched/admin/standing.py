@@ -1,0 +1,100 @@
+"""How a schedule or a run stands, as a label."""
+
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from access.admin import words
+from access.errors import Refusal
+from batches.admin.batches import results as batch_results
+from evalsched import occurrences, schedules
+from evalsched.models import Run, RunStatus, Schedule
+
+TONES: dict[str, words.Tone] = {
+    RunStatus.TRIGGERED: "info",
+    RunStatus.RUNNING: "info",
+    RunStatus.COMPLETED: "success",
+    RunStatus.FAILED: "danger",
+    RunStatus.CANCELLED: "",
+    RunStatus.SKIPPED: "warning",
+    RunStatus.MISSED: "warning",
+}
+
+# What people paused has no reason, or that of the big switch; the rest the service disabled.
+_BY_PEOPLE = ("", schedules.PAUSED_ALL)
+PAUSED = Q(is_active=False, pause_reason__in=_BY_PEOPLE)
+DISABLED = Q(is_active=False) & ~Q(pause_reason__in=_BY_PEOPLE)
+
+
+def of_schedule(schedule: Schedule) -> SafeString:
+    if not schedule.is_active:
+        by_people = schedule.pause_reason in _BY_PEOPLE
+        shown: tuple[str, words.Tone] = ("Paused", "") if by_people else ("Disabled", "danger")
+        return words.label(*shown, title=schedule.pause_reason)
+    if schedule.consecutive_failures:
+        return words.label(f"Failing {schedule.consecutive_failures}", "warning")
+    return words.label("Active", "success")
+
+
+def with_reason(schedule: Schedule) -> SafeString:
+    """Return the label, and beneath it why the schedule was switched off."""
+    if schedule.is_active or not schedule.pause_reason:
+        return of_schedule(schedule)
+    reason = words.clipped(schedule.pause_reason)
+    return format_html('{}<br><small class="es-small">{}</small>', of_schedule(schedule), reason)
+
+
+def of_run(run: Run) -> SafeString:
+    return words.label(run.status, TONES[run.status], title=run.error_message)
+
+
+def of_run_with_reason(run: Run) -> SafeString:
+    if not run.error_message:
+        return of_run(run)
+    reason = words.clipped(run.error_message)
+    return format_html('{}<br><small class="es-small">{}</small>', of_run(run), reason)
+
+
+def in_words(schedule: Schedule) -> str:
+    """Return when the schedule fires, or why that cannot be said of what somebody stored."""
+    try:
+        return occurrences.describe(schedules.timing(schedule))
+    except Refusal as refusal:
+        return refusal.message
+
+
+def next_run(schedule: Schedule) -> SafeString | str:
+    if schedule.next_run_at is None:
+        return words.NOTHING
+    if schedule.next_run_at <= timezone.now():
+        return format_html(
+            '<span class="es-two"><b>due now</b><small>{}</small></span>',
+            words.utc(schedule.next_run_at),
+        )
+    return words.when(schedule.next_run_at, timezone.now())
+
+
+def results(run: Run) -> SafeString | str:
+    """Return what came out: "17/20, quality 0.85", a bar while it runs, or nothing yet."""
+    if run.batch is not None and run.status == RunStatus.RUNNING:
+        return words.progress(run.batch.done, run.batch.total)
+    if run.batch is not None:
+        return batch_results(run.batch)
+    if run.total_prompts:
+        return f"{run.successful_prompts} of {run.total_prompts} answered"
+    return words.NOTHING
+
+
+def took(run: Run) -> str:
+    end = timezone.now() if run.status == RunStatus.RUNNING else run.completed_at
+    return words.duration(run.started_at, end)
+
+
+def last_run(schedule: Schedule) -> SafeString | str:
+    if schedule.last_run_at is None:
+        return words.NOTHING
+    tones: dict[str, words.Tone] = {"success": "success", "failed": "danger"}
+    shown = words.label(schedule.last_run_status, tones.get(schedule.last_run_status, ""))
+    ago = words.relative(schedule.last_run_at, timezone.now())
+    return format_html('{} <span class="es-quiet">{}</span>', shown, ago)

@@ -1,0 +1,184 @@
+"""Suites in the admin: importing files, and cases that are written by hand."""
+
+import json
+
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from access.actors import Actor
+from batches import suites
+from batches.models import TestCase, TestSuite
+from tests.admin.pages import errors, inputs, list_of, send, told, url_of
+from tests.factories import (
+    make_case_draft,
+    make_suite,
+)
+
+
+class TestSuites:
+    def post(self, browser: Client, suite: TestSuite, content: str, **more: str) -> str:
+        file = SimpleUploadedFile("cases.jsonl", content.encode())
+        url = url_of(suite, "import")
+        return told(browser.post(url, {"file": file, **more}, follow=True))
+
+    def test_a_file_is_imported_as_one_new_version(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=2)
+        line = json.dumps({"key": "case-1", "prompt": "Say hello.", "expected": "hello"})
+
+        sentence = self.post(browser, suite, line)
+
+        assert "version 2: 0 added, 1 changed, 0 removed" in sentence
+        assert TestSuite.objects.get().case_count == 2
+
+    def test_replacing_removes_what_is_not_in_the_file(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=2)
+        line = json.dumps({"key": "case-1", "prompt": "Say hello."})
+
+        sentence = self.post(browser, suite, line, replace="on")
+
+        assert "1 removed" in sentence
+
+    def test_a_bad_file_is_refused_whole_with_its_line(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=0)
+
+        sentence = self.post(browser, suite, '{"prompt": "a"}\n{"prompt": }\n')
+
+        assert "Nothing was imported." in sentence
+        assert "Line 2" in sentence
+        assert not TestCase.objects.exists()
+
+    def test_cases_come_in_pages(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=60)
+
+        first = browser.get(url_of(suite)).context["case_rows"]
+        second = browser.get(url_of(suite), {"cases": "2"}).context["case_rows"]
+
+        assert (len(first), len(second)) == (50, 10)
+
+
+class TestCases:
+    FORM = "testcase_form"
+
+    def test_a_case_is_added_with_its_assertions(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=0)
+
+        send(
+            browser,
+            list_of(TestCase, "add") + f"?suite={suite.pk}",
+            self.FORM,
+            key="capital",
+            prompt="Capital of {{ country }}?",
+            variables="country: Brazil",
+            tags="geo, easy",
+            cluster="capitals",
+            **{
+                "assertions-0-type": "contains-any",
+                "assertions-0-value": "Brasilia\r\nBrasília",
+                "assertions-1-type": "latency",
+                "assertions-1-threshold": "2000",
+                "assertions-2-type": "not-equals",
+                "assertions-2-value": "Rio",
+                "assertions-2-weight": "0.5",
+            },
+        )
+
+        made = TestCase.objects.get()
+        assert (made.key, made.tags, made.metadata) == (
+            "capital",
+            ["geo", "easy"],
+            {"cluster": "capitals"},
+        )
+        assert made.variables == {"country": "Brazil"}
+        assert made.assertions == [
+            {"type": "contains-any", "value": ["Brasilia", "Brasília"]},
+            {"type": "latency", "threshold": 2000},
+            {"type": "not-equals", "value": "Rio", "weight": 0.5},
+        ]
+
+    def test_an_edit_makes_a_new_row_and_keeps_the_old(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=1)
+        before = TestCase.objects.get()
+
+        send(browser, url_of(before), self.FORM, prompt="Say one.")
+
+        before.refresh_from_db()
+        after = TestCase.objects.current().get()
+        assert (after.key, after.prompt, before.prompt) == (before.key, "Say one.", "Say 1.")
+        assert before.removed_in == TestSuite.objects.get(pk=suite.pk).version == 2
+
+    def test_saving_unchanged_changes_nothing(self, browser: Client, own: Actor) -> None:
+        drafts = [
+            make_case_draft(
+                1,
+                messages=[
+                    {"role": "system", "content": "Be brief.\nVery."},
+                    {"role": "user", "content": "{{ n }}?"},
+                ],
+                prompt=None,
+                variables={"n": 5, "t": "7", "b": True},
+                weight=2,
+                threshold=0.5,
+                assertions=[
+                    {"type": "contains-all", "value": ["a", "b, c"]},
+                    {"type": "cost", "threshold": "0.0001"},
+                    {"type": "equals", "value": {"a": [1, 2]}},
+                ],
+                metadata={"cluster": "x", "source": {"page": 3}},
+            ),
+            make_case_draft(2, expected="42\nlines", assertions=None, tags=["a", "b"]),
+        ]
+        suite = make_suite(own, cases=drafts)
+
+        for case in TestCase.objects.all():
+            send(browser, url_of(case), self.FORM)
+
+        assert TestSuite.objects.get(pk=suite.pk).version == 1
+
+    def test_a_bad_assertion_is_named_by_its_row(self, browser: Client, own: Actor) -> None:
+        make_suite(own, cases=1)
+
+        response = send(
+            browser,
+            url_of(TestCase.objects.get()),
+            self.FORM,
+            **{
+                "assertions-1-type": "levenshtein",
+                "assertions-1-value": "x",
+                "assertions-1-threshold": "far",
+            },
+        )
+
+        assert errors(response)["assertions"][0].startswith("Row 2, threshold:")
+
+    def test_a_new_case_does_not_take_the_place_of_another(
+        self, browser: Client, own: Actor
+    ) -> None:
+        suite = make_suite(own, cases=1)
+
+        response = send(
+            browser,
+            list_of(TestCase, "add") + f"?suite={suite.pk}",
+            self.FORM,
+            key="case-1",
+            prompt="Another.",
+        )
+
+        assert list(errors(response)) == ["key"]
+
+    def test_deleting_takes_it_out_of_the_next_version(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=2)
+
+        browser.post(url_of(TestCase.objects.all()[0], "delete"), {"post": "yes"})
+
+        assert [case.key for case in TestCase.objects.filter(suite=suite).current()] == ["case-2"]
+        assert TestCase.objects.count() == 2
+
+    def test_a_removed_case_is_shown_and_cannot_be_changed(
+        self, browser: Client, own: Actor
+    ) -> None:
+        suite = make_suite(own, cases=1)
+        case = TestCase.objects.get()
+        suites.remove(own, suite, case)
+
+        assert browser.get(url_of(case)).status_code == 200
+        assert "prompt" not in inputs(browser, url_of(case), self.FORM)

@@ -1,0 +1,301 @@
+"""What is announced is stored once, with what happened, and delivered by real mail."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from email.message import EmailMessage
+from functools import partial
+
+import pytest
+from celery import current_app
+from django.db import transaction
+from pytest_django import Settings
+
+from access.actors import Actor
+from alerts import notifications
+from alerts.channels import email as email_channel
+from alerts.models import AlertType, Event, Notification, NotificationStatus
+from alerts.notifications import LEASE, RETRY_AFTER, Happening, announce, deliver, rescue
+from evalsched import announcements
+from evalsched.models import RunStatus
+from tests.alerts.mail_server import MailServer
+from tests.factories import NOW, make_actor, make_notification, make_run, make_schedule
+from tests.processes_at_work import at_once
+
+pytestmark = pytest.mark.django_db
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def mailbox(settings: Settings) -> Iterator[MailServer]:
+    """A real mail server that this process sends to."""
+    with MailServer() as server:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
+        settings.EMAIL_TIMEOUT = 5
+        settings.DEFAULT_FROM_EMAIL = "evalsched <alerts@evals.example>"
+        settings.PUBLIC_URL = "https://evals.example"
+        yield server
+
+
+def happening(key: str = "a run", **changes: str) -> Happening:
+    wanted = {"subject": "Evaluation failed: Nightly", "summary": "No connection."} | changes
+    return Happening(AlertType.EVALUATION_FAILED, key, facts=[("Model", "gpt")], **wanted)
+
+
+def tell(actor: Actor, what: Happening | None = None) -> None:
+    announce(actor.project.pk, actor.user, what or happening(), now=NOW)
+
+
+def waiting() -> Notification:
+    return Notification.objects.get()
+
+
+def body(mail: EmailMessage, kind: str) -> str:
+    part = mail.get_body((kind,))
+    assert part is not None
+    return str(part.get_content())
+
+
+def test_a_happening_told_twice_is_stored_once() -> None:
+    actor = make_actor()
+    with transaction.atomic():
+        tell(actor)
+        tell(actor)
+    tell(actor)
+
+    assert (Event.objects.count(), Notification.objects.count()) == (1, 1)
+    assert waiting().address == actor.user.email
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_happening_told_at_once_is_stored_once() -> None:
+    actor = make_actor()
+    for number in range(10):
+        at_once(*[partial(tell, actor, happening(f"run {number}"))] * 3)
+
+    assert (Event.objects.count(), Notification.objects.count()) == (10, 10)
+
+
+def test_what_did_not_happen_is_not_told() -> None:
+    actor = make_actor()
+
+    def fails() -> None:
+        with transaction.atomic():
+            tell(actor)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
+
+    assert (Event.objects.count(), Notification.objects.count()) == (0, 0)
+
+
+def test_who_has_no_address_is_not_written_to() -> None:
+    actor = make_actor()
+    actor.user.email = ""
+
+    tell(actor)
+
+    assert (Event.objects.count(), Notification.objects.count()) == (1, 0)
+
+
+def test_a_mail_arrives_as_text_and_html(mailbox: MailServer) -> None:
+    actor = make_actor()
+    tell(actor, happening(path="/admin/x"))
+
+    deliver(waiting().pk, now=NOW)
+
+    (mail,) = mailbox.mails
+    assert (mail["Subject"], mail["To"]) == ("Evaluation failed: Nightly", actor.user.email)
+    assert mail["From"] == "evalsched <alerts@evals.example>"
+    assert mail["Message-ID"] == f"<{waiting().pk}@evals.example>"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    for kind in ("plain", "html"):
+        text = body(mail, kind)
+        assert "No connection." in text
+        assert "https://evals.example/admin/x" in text
+    assert "Model: gpt" in body(mail, "plain")
+    sent = waiting()
+    assert (sent.status, sent.sent_at, sent.attempts) == ("sent", NOW, 1)
+
+
+def test_a_failed_run_is_told_in_words_that_help(mailbox: MailServer) -> None:
+    schedule = make_schedule(name="Nightly")
+    run = make_run(schedule, status=RunStatus.FAILED, error_message="401: key refused.")
+
+    announcements.evaluation_failed(schedule, run, now=NOW)
+    deliver(waiting().pk, now=NOW)
+
+    text = body(mailbox.mails[0], "plain")
+    assert mailbox.mails[0]["Subject"] == "Evaluation failed: Nightly"
+    for expected in (
+        "401: key refused.",
+        "Schedule: Nightly",
+        f"Model: {schedule.endpoint.name}",
+        "Scheduled for: 2025-01-15 10:00 UTC",
+        f"/admin/evalsched/run/{run.pk}/change/",
+    ):
+        assert expected in text
+
+
+def test_a_disabled_schedule_is_told_with_the_reason(mailbox: MailServer) -> None:
+    schedule = make_schedule(name="Nightly")
+
+    announcements.schedule_disabled(schedule, "3 runs failed.", now=NOW)
+    deliver(waiting().pk, now=NOW)
+
+    assert mailbox.mails[0]["Subject"] == "Schedule disabled: Nightly"
+    assert "3 runs failed. It stays off until you enable it again." in body(
+        mailbox.mails[0], "plain"
+    )
+
+
+def test_names_cannot_bring_markup_or_headers_along(mailbox: MailServer) -> None:
+    nasty = "<script>alert(1)</script>\r\nBcc: everybody@example.org"
+    tell(make_actor(), happening(subject=f"Evaluation failed: {nasty}", summary=nasty))
+
+    deliver(waiting().pk, now=NOW)
+
+    (mail,) = mailbox.mails
+    assert mail["Bcc"] is None
+    assert mail["Subject"] == (
+        "Evaluation failed: <script>alert(1)</script> Bcc: everybody@example.org"
+    )
+    assert "<script>" not in body(mail, "html")
+    assert "&lt;script&gt;" in body(mail, "html")
+    assert waiting().status == NotificationStatus.SENT
+
+
+def test_a_very_long_name_still_arrives(mailbox: MailServer) -> None:
+    tell(make_actor(), happening(subject="Evaluation failed: " + "ü" * 400))
+
+    deliver(waiting().pk, now=NOW)
+
+    # A folded header begins with a blank.
+    assert mailbox.mails[0]["Subject"].strip() == "Evaluation failed: " + "ü" * 281
+
+
+def test_a_mail_server_that_is_away_is_tried_on_the_schedule_and_then_given_up(
+    mailbox: MailServer,
+) -> None:
+    mailbox.answer = "451 try again later"
+    tell(make_actor())
+    now = NOW
+    for attempt in range(1, len(RETRY_AFTER)):
+        deliver(waiting().pk, now=now)
+        found = waiting()
+        assert (found.status, found.attempts, found.lease_expires_at) == ("pending", attempt, None)
+        assert "451" in found.error_message
+        wait = found.not_before - now
+        assert RETRY_AFTER[attempt] <= wait <= RETRY_AFTER[attempt] * 1.1
+        deliver(found.pk, now=found.not_before - SECOND)
+        assert waiting().attempts == attempt, "too early"
+        now = found.not_before
+
+    deliver(waiting().pk, now=now)
+
+    assert (waiting().status, waiting().attempts) == ("failed", 10)
+    assert rescue(now + timedelta(days=9)) == 0
+    assert mailbox.mails == []
+
+
+def test_a_mail_that_is_tried_again_is_the_same_mail(mailbox: MailServer) -> None:
+    tell(make_actor())
+    mailbox.answer = "451 try again later"
+    deliver(waiting().pk, now=NOW)
+    mailbox.answer = "250 OK"
+
+    deliver(waiting().pk, now=waiting().not_before)
+
+    (mail,) = mailbox.mails
+    assert mail["Message-ID"] == f"<{waiting().pk}@evals.example>"
+    assert (waiting().status, waiting().attempts, waiting().error_message) == ("sent", 2, "")
+
+
+def test_nobody_listening_is_a_failure_like_any_other(settings: Settings) -> None:
+    with MailServer() as gone:
+        port = gone.port
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", port
+    tell(make_actor())
+
+    deliver(waiting().pk, now=NOW)
+
+    assert (waiting().status, waiting().attempts) == ("pending", 1)
+    assert waiting().error_message.startswith("ConnectionRefusedError")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_deliverers_send_one_mail(mailbox: MailServer) -> None:
+    for number in range(5):
+        notification = make_notification()
+        at_once(*[partial(deliver, notification.pk, now=NOW)] * 3)
+        assert len(mailbox.mails) == number + 1
+
+    assert set(Notification.objects.values_list("status", "attempts")) == {("sent", 1)}
+
+
+def test_a_crash_between_claim_and_send_loses_nothing(
+    mailbox: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(make_actor())
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as crash:
+        crash.setattr(email_channel, "send", killed)
+        with pytest.raises(KeyboardInterrupt):
+            deliver(waiting().pk, now=NOW)
+    assert waiting().status == NotificationStatus.SENDING
+
+    rescue(NOW + LEASE)
+    assert waiting().status == NotificationStatus.SENDING, "its lease has not ended"
+    later = NOW + LEASE + SECOND
+    assert rescue(later) == 1
+    deliver(waiting().pk, now=later)
+
+    (mail,) = mailbox.mails
+    assert mail["Message-ID"] == f"<{waiting().pk}@evals.example>"
+    assert (waiting().status, waiting().attempts, waiting().claim_no) == ("sent", 2, 2)
+
+
+def test_a_deliverer_that_was_away_writes_nothing(
+    mailbox: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hung for longer than its lease; another one has sent the mail meanwhile."""
+    notification = make_notification()
+    honest = email_channel.send
+    later = NOW + LEASE + SECOND
+
+    def hangs(*given: Notification | Event) -> None:
+        monkeypatch.setattr(email_channel, "send", honest)
+        rescue(later)
+        deliver(notification.pk, now=later)
+        raise TimeoutError
+
+    monkeypatch.setattr(email_channel, "send", hangs)
+    deliver(notification.pk, now=NOW)
+
+    assert len(mailbox.mails) == 1
+    assert (waiting().status, waiting().sent_at, waiting().claim_no) == ("sent", later, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_broker_that_is_away_delays_and_the_tick_hints_again(
+    mailbox: MailServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as away:
+        away.setenv("CELERY_BROKER_URL", "redis://127.0.0.1:1/0")
+        away.setattr(current_app.amqp, "_producer_pool", None)
+        tell(make_actor())
+    assert "hint lost" in caplog.text
+    notification = waiting()
+    assert notification.status == NotificationStatus.PENDING
+
+    assert rescue(NOW + SECOND) == 1
+    assert rescue(NOW + SECOND) == 0, "hinted already"
+    assert rescue(NOW + notifications.HINT_AGAIN + 2 * SECOND) == 1
+    deliver(notification.pk, now=NOW + SECOND)
+
+    assert len(mailbox.mails) == 1

@@ -1,0 +1,41 @@
+"""What every test may ask for."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from redis import Redis
+
+from access.actors import Actor
+from tests.clients import Api, with_key
+from tests.factories import make_actor
+
+
+@pytest.fixture(scope="session")
+def _redis_databases() -> Iterator[list[Redis]]:
+    """The two Redis databases of this xdist worker: the broker's and the one for limits."""
+    broker = settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://")
+    urls = [broker.replace("virtual_host=", "db="), settings.REDIS_URL]
+    clients = [Redis.from_url(url) for url in urls]
+    yield clients
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(autouse=True)
+def _empty_redis(_redis_databases: list[Redis]) -> None:
+    """Begin with no hints and no rate limits spent. Never all of Redis: others test beside us."""
+    for client in _redis_databases:
+        client.flushdb()
+
+
+@pytest.fixture
+def actor(db: None) -> Actor:
+    """The admin of a personal project."""
+    return make_actor()
+
+
+@pytest.fixture
+def api(actor: Actor) -> Api:
+    """A client with a key of `actor` that reads and writes."""
+    return with_key(actor)

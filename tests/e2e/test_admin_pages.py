@@ -1,0 +1,201 @@
+"""The admin in a browser: nothing from elsewhere, no errors in the console, usable on a phone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from django.contrib import admin
+from django.db import models
+from django.test import Client
+from playwright.sync_api import Browser, Page
+from pytest_django.live_server_helper import LiveServer
+
+from access.actors import Actor
+from access.clock import database_now
+from alerts.models import Event, Notification
+from batches.models import Batch, Job, TestCase, TestSuite
+from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+from tests.admin.pages import list_of, url_of
+from tests.factories import (
+    make_actor,
+    make_batch,
+    make_endpoint,
+    make_key,
+    make_member,
+    make_notification,
+    make_run,
+    make_schedule,
+    make_suite,
+    make_user,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
+
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+@dataclass
+class Visit:
+    """A browser's page of somebody who is logged in, and everything it complained about."""
+
+    page: Page
+    base: str
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> Page:
+        answer = self.page.goto(self.base + path)
+        assert answer is not None
+        if not answer.ok:
+            self.complaints.append(f"{path}: {answer.status}")
+        self.page.wait_for_load_state("networkidle")
+        return self.page
+
+
+@pytest.fixture
+def own(transactional_db: None) -> Actor:
+    return make_actor(make_user("operator", superuser=True))
+
+
+@pytest.fixture(params=SIZES)
+def visit(
+    request: pytest.FixtureRequest, chromium: Browser, live_server: LiveServer, own: Actor
+) -> Iterator[Visit]:
+    client = Client()
+    client.force_login(own.user)
+    width, height = SIZES[request.param]
+    context = chromium.new_context(viewport={"width": width, "height": height})
+    cookie = client.cookies["sessionid"].value
+    context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
+    made = Visit(context.new_page(), live_server.url)
+    listen(made)
+    yield made
+    context.close()
+
+
+def listen(visit: Visit) -> None:
+    own = (visit.base, "data:", "blob:")
+    page, complaints = visit.page, visit.complaints
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None,
+    )
+    page.on(
+        "request",
+        lambda sent: None if sent.url.startswith(own) else complaints.append(sent.url),
+    )
+
+
+def furnish(own: Actor) -> list[models.Model]:
+    """Make a row of everything and return those whose pages are worth a visit."""
+    suite = make_suite(own, cases=3)
+    schedule = make_schedule(own, now=database_now(), suite=suite)
+    batch = make_batch(own, suite=suite)
+    for _ in range(3):
+        make_run(schedule, status=RunStatus.COMPLETED, batch=batch, avg_latency_ms=120.0)
+    failed = make_run(schedule, status=RunStatus.FAILED, trigger=RunTrigger.SCHEDULE)
+    make_run(schedule, status=RunStatus.RUNNING, batch=batch)
+    Schedule.objects.filter(pk=schedule.pk).update(consecutive_failures=1)
+    key, _ = make_key(own)
+    notification = make_notification()
+    job, case = Job.objects.all()[0], TestCase.objects.all()[0]
+    return [
+        *(schedule, suite, batch, failed, key, job, case, make_endpoint(own), own.user),
+        *(make_member().project, notification, notification.event),
+    ]
+
+
+def test_every_page_is_clean_and_fits_its_screen(visit: Visit, own: Actor) -> None:
+    rows = furnish(own)
+    adding = [list_of(model, "add") for model in (Schedule, TestSuite, type(rows[7]))]
+    lists = [list_of(model) for model in admin.site._registry]
+    too_wide = []
+
+    for path in ["/admin/", *lists, *adding, *(url_of(row) for row in rows)]:
+        page = visit.open(path)
+        if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+            too_wide.append(path)
+
+    assert visit.complaints == []
+    assert too_wide == []
+
+
+@pytest.mark.parametrize("model", [Schedule, Run, Batch, Job, Event, Notification])
+def test_empty_lists_are_clean_too(visit: Visit, model: type[models.Model]) -> None:
+    visit.open(list_of(model))
+
+    assert visit.page.get_by_role("heading", name="yet").is_visible()
+    assert visit.complaints == []
+
+
+def test_the_preview_follows_what_is_typed(visit: Visit, own: Actor) -> None:
+    page = visit.open(list_of(Schedule, "add"))
+    page.wait_for_selector(".es-preview li")
+    hidden = not page.locator("#id_cron_expression").is_visible()
+
+    page.select_option("#id_schedule_type", "custom")
+    page.fill("#id_cron_expression", "30 6 * * MON")
+    page.wait_for_selector(".es-preview li:has-text('06:30 UTC')")
+    page.fill("#id_cron_expression", "61 * * * *")
+    page.wait_for_selector(".es-preview .bad")
+
+    assert hidden
+    assert page.locator(".es-preview li").count() == 0
+    assert visit.complaints == []
+
+
+def test_run_now_is_one_press_in_the_list(visit: Visit, own: Actor) -> None:
+    make_schedule(own, name="Nightly")
+    page = visit.open(list_of(Schedule))
+
+    page.get_by_role("button", name="Run now").click()
+    page.wait_for_selector("text=was started by hand")
+
+    assert Run.objects.get().trigger == RunTrigger.MANUAL
+    assert page.url.endswith(list_of(Schedule))
+
+
+def test_a_schedule_is_made_in_the_browser(visit: Visit, own: Actor) -> None:
+    suite, endpoint = make_suite(own), make_endpoint(own)
+    page = visit.open(list_of(Schedule, "add"))
+
+    page.fill("#id_name", "Nightly")
+    page.select_option("#id_suite", str(suite.pk))
+    page.select_option("#id_endpoint", str(endpoint.pk))
+    page.fill("#id_timezone", "Europe/Berlin")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_url(f"**{list_of(Schedule)}")
+
+    made = Schedule.objects.get()
+    assert (made.name, made.timezone, made.schedule_type) == ("Nightly", "Europe/Berlin", "daily")
+
+
+def test_rows_of_assertions_can_be_added(visit: Visit, own: Actor) -> None:
+    suite = make_suite(own, cases=0)
+    page = visit.open(f"{list_of(TestCase, 'add')}?suite={suite.pk}")
+
+    page.fill("#id_prompt", "Say 5.")
+    page.get_by_role("button", name="Another assertion").click()
+    page.select_option("[name=assertions-3-type]", "contains")
+    page.fill("[name=assertions-3-value]", "5")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_url(f"**{url_of(suite)}")
+
+    assert TestCase.objects.get().assertions == [{"type": "contains", "value": "5"}]
+
+
+def test_logging_in_leads_home(chromium: Browser, live_server: LiveServer, own: Actor) -> None:
+    own.user.set_password("correct horse")
+    own.user.save()
+    visit = Visit(chromium.new_page(), live_server.url)
+    listen(visit)
+    page = visit.open("/admin/login/")
+
+    page.fill("[name=username]", own.user.username)
+    page.fill("[name=password]", "correct horse")
+    page.click("[type=submit]")
+    page.wait_for_url(f"{live_server.url}/admin/")
+
+    assert page.get_by_role("heading", name="Home").is_visible()
+    assert visit.complaints == []
+    page.close()

@@ -1,0 +1,208 @@
+"""Rows for tests, made as the service makes them. Every argument may be left out."""
+
+import itertools
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from access import keys, projects
+from access.actors import ALL_SCOPES, Actor
+from access.models import ApiKey, Membership, Project, Role, Scope, User
+from alerts.models import AlertType, ChannelKind, Event, Notification
+from batches import batches, endpoints, suites
+from batches.batches import Config
+from batches.cases import CaseDraft, draft
+from batches.models import Batch, Job, ModelEndpoint, Provider, TestSuite
+from evalsched import runs, schedules
+from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+
+# A Wednesday.
+NOW = datetime(2025, 1, 15, 10, 0, tzinfo=UTC)
+_numbers = itertools.count(1)
+
+
+def make_user(username: str = "", *, superuser: bool = False, **fields: Any) -> User:
+    """Make a person without a password: tests log in by force, and hashing one is slow."""
+    name = username or f"user{next(_numbers)}"
+    fields = {"email": f"{name}@example.org"} | fields
+    user = User(username=name, is_staff=superuser, is_superuser=superuser, **fields)
+    user.set_unusable_password()
+    user.save(force_insert=True)
+    return user
+
+
+def make_project(user: User | None = None, *, name: str = "Shared") -> Project:
+    """Make a shared project whose admin is `user`."""
+    return projects.create(make_actor(user), name=name)
+
+
+def make_member(
+    project: Project | None = None, *, user: User | None = None, role: Role = Role.EDITOR
+) -> Membership:
+    return Membership.objects.create(
+        project=project or make_project(), user=user or make_user(), role=role
+    )
+
+
+def make_actor(
+    user: User | None = None,
+    *,
+    project: Project | None = None,
+    role: Role = Role.ADMIN,
+    scopes: frozenset[Scope] = ALL_SCOPES,
+    via: str = "command",
+) -> Actor:
+    """Make somebody who acts in `project`, their personal one where it is left out."""
+    user = user or make_user()
+    own = project or projects.personal_of(user)
+    return Actor(user=user, project=own, role=role, scopes=scopes, via=via)
+
+
+def make_key(
+    actor: Actor | None = None,
+    *,
+    scopes: Sequence[str] = ("read", "write"),
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key for the actor's project; the text is what a client sends."""
+    return keys.create(
+        actor or make_actor(), name="for tests", scopes=scopes, now=NOW, expires_at=expires_at
+    )
+
+
+def make_endpoint(actor: Actor | None = None, **fields: Any) -> ModelEndpoint:
+    wanted = {"name": f"Endpoint {next(_numbers)}", "provider": Provider.DEMO, "model": "demo"}
+    return endpoints.create(actor or make_actor(), **(wanted | fields))
+
+
+def make_case_draft(number: int = 1, **fields: Any) -> CaseDraft:
+    """Make a case that passes when the answer holds its number."""
+    wanted = {
+        "key": f"case-{number}",
+        "prompt": f"Say {number}.",
+        "assertions": [{"type": "contains", "value": str(number)}],
+    }
+    return draft(wanted | fields)
+
+
+def make_suite(
+    actor: Actor | None = None, *, cases: int | Sequence[CaseDraft] = 3, **fields: Any
+) -> TestSuite:
+    """Make a suite with that many cases, or with those."""
+    actor = actor or make_actor()
+    suite = suites.create(actor, **({"name": f"Suite {next(_numbers)}"} | fields))
+    drafts = (
+        [make_case_draft(number) for number in range(1, cases + 1)]
+        if isinstance(cases, int)
+        else cases
+    )
+    if drafts:
+        suites.put(actor, suite, drafts)
+        suite.refresh_from_db()
+    return suite
+
+
+def make_batch(
+    actor: Actor | None = None,
+    *,
+    suite: TestSuite | None = None,
+    endpoint: ModelEndpoint | None = None,
+    now: datetime = NOW,
+    deadline_at: datetime | None = None,
+    **config: Any,
+) -> Batch:
+    """Make a pending batch with its jobs; `config` holds fields of `batches.Config`."""
+    actor = actor or make_actor()
+    return batches.create(
+        user_id=actor.user.pk,
+        suite=suite or make_suite(actor),
+        endpoint=endpoint or make_endpoint(actor),
+        config=Config(**config),
+        now=now,
+        deadline_at=deadline_at,
+    )
+
+
+def make_job(batch: Batch | None = None) -> Job:
+    """Return the first job of the batch."""
+    return Job.objects.filter(batch=batch or make_batch())[0]
+
+
+def make_schedule(
+    actor: Actor | None = None,
+    *,
+    suite: TestSuite | None = None,
+    endpoint: ModelEndpoint | None = None,
+    now: datetime = NOW,
+    **fields: Any,
+) -> Schedule:
+    """Make an hourly schedule; made at NOW it is due at 11:00 of that day."""
+    actor = actor or make_actor()
+    wanted = {"name": f"Schedule {next(_numbers)}", "schedule_type": "hourly"}
+    return schedules.create(
+        actor,
+        now=now,
+        suite=suite or make_suite(actor),
+        endpoint=endpoint or make_endpoint(actor),
+        **(wanted | fields),
+    )
+
+
+def make_run(
+    schedule: Schedule | None = None, *, scheduled_for: datetime = NOW, **fields: Any
+) -> Run:
+    """Make a run as the row it is, waiting unless `status` says otherwise."""
+    schedule = schedule or make_schedule()
+    wanted = {
+        "trigger": RunTrigger.MANUAL,
+        "triggered_at": scheduled_for,
+        "snapshot": runs.snapshot(schedule),
+        **_dates_of(fields.get("status", RunStatus.TRIGGERED), scheduled_for),
+    }
+    run = Run(
+        project_id=schedule.project_id,
+        user_id=schedule.user_id,
+        schedule=schedule,
+        scheduled_for=scheduled_for,
+        **(wanted | fields),
+    )
+    run.save(force_insert=True)
+    return run
+
+
+def make_event(actor: Actor | None = None, **fields: Any) -> Event:
+    actor = actor or make_actor()
+    wanted = {
+        "alert_type": AlertType.EVALUATION_FAILED,
+        "key": str(uuid.uuid4()),
+        "subject": "Evaluation failed",
+        "summary": "Something went wrong.",
+        "occurred_at": NOW,
+    }
+    event = Event(project=actor.project, user=actor.user, **(wanted | fields))
+    event.save(force_insert=True)
+    return event
+
+
+def make_notification(event: Event | None = None, **fields: Any) -> Notification:
+    event = event or make_event()
+    wanted = {"channel": ChannelKind.EMAIL, "address": event.user.email, "not_before": NOW}
+    notification = Notification(
+        project_id=event.project_id, user_id=event.user_id, event=event, **(wanted | fields)
+    )
+    notification.save(force_insert=True)
+    return notification
+
+
+def _dates_of(status: str, at: datetime) -> dict[str, Any]:
+    """Return what the database's constraints want of a run in that status."""
+    match status:
+        case RunStatus.TRIGGERED:
+            return {}
+        case RunStatus.RUNNING:
+            return {"started_at": at, "deadline_at": at + timedelta(minutes=10)}
+        case RunStatus.FAILED:
+            return {"started_at": at, "completed_at": at, "error_message": "It went wrong."}
+        case _:
+            return {"started_at": at, "completed_at": at}

@@ -9,7 +9,6 @@ from access.errors import Conflict
 from alerts.prices import Prices
 from batches import endpoints
 from batches.allowances import Rate
-from batches.batches import CALLS_PER_WORKER
 from batches.models import Batch, ModelEndpoint
 from batches.providers.base import Endpoint
 
@@ -25,6 +24,7 @@ class Assignment:
     prices: Prices
     parameters: dict[str, object]
     timeout_s: float
+    # Over all workers.
     concurrency: int
     # Held over all workers: calls of the endpoint, starts of the batch, tokens of the endpoint.
     rates: tuple[Rate, ...]
@@ -52,7 +52,7 @@ def read(batch_id: uuid.UUID, *, now: datetime) -> Assignment | None:
         prices=endpoints.prices(batch.endpoint),
         parameters=batch.parameters,
         timeout_s=batch.timeout_ms / 1000,
-        concurrency=min(batch.concurrency, CALLS_PER_WORKER),
+        concurrency=batch.concurrency,
         rates=_rates(batch, batch.endpoint),
         tokens=_token_rate(batch.endpoint),
         deadline=time.monotonic() + left.total_seconds(),

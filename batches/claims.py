@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from batches import budgets, endings
+from batches.batches import CALLS_PER_WORKER
 from batches.models import BATCH_OPEN, Batch, BatchStatus, Job, JobOutcome, JobStatus
 
 # A job that has lost so many workers runs alone from then on.
@@ -77,8 +78,12 @@ def exchange(
     """Take in results and hand out at most `want` jobs, in one transaction.
 
     A result whose claim is no longer the job's is dropped: another worker has it now. `held` is
-    how many claims the worker still has. A little more is handed out than may be in flight, so
-    that a call which lands is followed at once.
+    how many claims the worker still has. A worker that has the batch to itself gets a little more
+    than may be in flight, so that a call which lands is followed at once.
+
+    The concurrency holds over all workers whatever their order: of those with calls in flight, the
+    one that asked last has at most what the claims of the others leave, and nobody has more calls
+    in flight than claims.
     """
     with transaction.atomic():
         batch = Batch.objects.select_for_update().filter(pk=batch_id).first()
@@ -88,12 +93,13 @@ def exchange(
             _take_in(batch, results, now)
         if endings.of_itself(batch, now):
             return Exchange([], open=False)
-        most = batch.concurrency + ahead(batch.concurrency)
+        others = batch.running - held
+        # Claims ahead would take the others' places: theirs is what no one else may call.
+        most = batch.concurrency + (0 if others else ahead(batch.concurrency))
         room = min(want, most - batch.running, budgets.affordable(batch))
         claims = _hand_out(batch, room, held == 0, now)
         if endings.at_budget(batch, now):
             return Exchange([], open=False)
-        others = batch.running - held - len(claims)
         return Exchange(
             claims,
             open=True,
@@ -103,8 +109,11 @@ def exchange(
 
 
 def ahead(concurrency: int) -> int:
-    """Return how many jobs are claimed beyond those in flight: 100 ms worth at 200 ms a call."""
-    return -(-concurrency // 2)
+    """Return how many jobs are claimed beyond those in flight: 100 ms worth at 200 ms a call.
+
+    None of a batch so wide that several workers share it.
+    """
+    return 0 if concurrency > CALLS_PER_WORKER else -(-concurrency // 2)
 
 
 def renew(claims: Collection[Claim], *, now: datetime) -> set[int]:
@@ -168,12 +177,15 @@ def _claim(batch: Batch, condition: str, room: int, now: datetime) -> list[Claim
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            UPDATE batches_job SET status = 'running', claim_no = claim_no + 1,
-                lease_expires_at = %s, started_at = %s, reserved_cost = %s
-            WHERE id IN (SELECT id FROM batches_job
-                WHERE batch_id = %s AND status = 'pending' AND {condition}
-                ORDER BY ordinal, repeat LIMIT %s FOR UPDATE)
-            RETURNING id, claim_no, case_id, reserved_cost, lost_workers >= %s
+            WITH claimed AS (
+                UPDATE batches_job SET status = 'running', claim_no = claim_no + 1,
+                    lease_expires_at = %s, started_at = %s, reserved_cost = %s
+                WHERE id IN (SELECT id FROM batches_job
+                    WHERE batch_id = %s AND status = 'pending' AND {condition}
+                    ORDER BY ordinal, repeat LIMIT %s FOR UPDATE)
+                RETURNING *)
+            SELECT id, claim_no, case_id, reserved_cost, lost_workers >= %s
+            FROM claimed ORDER BY ordinal, repeat
             """,  # noqa: S608  the two conditions above, no data
             [
                 _lease_end(now),

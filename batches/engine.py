@@ -18,11 +18,12 @@ from access.errors import Refusal
 from batches import assignments, calls, claims, endings, endpoints, rescues, suites
 from batches.allowances import Allowance
 from batches.assignments import Assignment
+from batches.batches import CALLS_PER_WORKER
 from batches.cases import CaseDraft, rendered
 from batches.claims import Claim, Exchange, Result, ahead
 from batches.database_thread import DatabaseThread
 from batches.models import JobOutcome, TestCase
-from batches.outcomes import result_of
+from batches.outcomes import ENDPOINTS_FAULT, result_of
 from batches.providers.base import Call, ErrorClass
 from batches.window import Window
 
@@ -60,6 +61,9 @@ class _Slice:
     def __init__(self, assignment: Assignment, stopping: Callable[[], bool]) -> None:
         self._assignment = assignment
         self._stopping = stopping
+        # How many calls this worker may have in flight, and how many jobs it claims for that.
+        self._width = min(assignment.concurrency, CALLS_PER_WORKER)
+        self._most = self._width + ahead(assignment.concurrency)
         self._began = self._looked = time.monotonic()
         self._ends = self._began + settings.EVALSCHED_SLICE_SECONDS
         self._over_since: float | None = None
@@ -71,11 +75,10 @@ class _Slice:
         self._leases = DatabaseThread("leases")
 
     async def run(self) -> bool:
-        limit = self._assignment.concurrency
         renewing = asyncio.create_task(self._keep_leases())
         try:
             async with egress.session(
-                private=endpoints.private_hosts(), limit=limit
+                private=endpoints.private_hosts(), limit=self._width
             ) as self._session:
                 return await self._until_done()
         finally:
@@ -108,8 +111,7 @@ class _Slice:
             return 0
         if any(claim.suspect for claim in self._window.held):
             return 0
-        width = self._assignment.concurrency
-        return width + ahead(width) - self._window.size
+        return self._most - self._window.size
 
     async def _over(self) -> bool:
         """Whether to claim no more: the worker stops, the slice ends, or another batch waits."""
@@ -154,8 +156,7 @@ class _Slice:
     async def _take_off(self, answer: Exchange) -> None:
         if answer.claims:
             await self._database.run(lambda: self._read_cases(answer.claims))
-        limit = min(answer.limit, self._assignment.concurrency)
-        self._window.add(answer.claims, limit=limit)
+        self._window.add(answer.claims, limit=min(answer.limit, self._width))
 
     async def _job(self, claim: Claim) -> Result:
         case = self._cases.pop(claim.job_id, None)
@@ -177,6 +178,9 @@ class _Slice:
             before=lambda: self._allowed(question),
         )
         await self._correct(question, outcome)
+        if outcome.error_class in ENDPOINTS_FAULT:
+            # It may be the batch's end: its place stays empty until the batch was asked.
+            self._window.limit -= 1
         return result_of(claim, case, outcome, self._assignment.prices)
 
     async def _allowed(self, question: Call) -> None:

@@ -12,7 +12,7 @@ from batches.providers.base import ErrorClass
 from batches.providers.text import clean
 
 # Not the model's own doing.
-_ENDPOINTS_FAULT = {ErrorClass.INFRA, ErrorClass.REJECTED}
+ENDPOINTS_FAULT = {ErrorClass.INFRA, ErrorClass.REJECTED}
 
 
 def result_of(
@@ -24,7 +24,7 @@ def result_of(
     """
     answer = outcome.answer
     if answer is None:
-        at_fault = outcome.error_class in _ENDPOINTS_FAULT
+        at_fault = outcome.error_class in ENDPOINTS_FAULT
         return Result(
             claim,
             JobOutcome.ERROR if at_fault else JobOutcome.FAILED,

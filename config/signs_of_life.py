@@ -12,10 +12,10 @@ logger = structlog.get_logger(__name__)
 EVERY_SECONDS = 15
 
 
-class SignOfLife(bootsteps.StartStopStep):  # type: ignore[misc]
+class SignOfLife(bootsteps.StartStopStep):
     """Renews the row `worker <hostname>` on the worker's timer."""
 
-    requires = frozenset({"celery.worker.components:Timer"})
+    requires = ("celery.worker.components:Timer",)
 
     def start(self, worker: Any) -> None:
         self._renew(worker.hostname)

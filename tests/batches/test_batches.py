@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from access.errors import Conflict, Invalid
-from batches import batches, claims, suites
+from batches import batches, claims, rescues, suites
 from batches.claims import Claim, Result
 from batches.models import Batch, BatchStatus, Job, JobOutcome, JobStatus, ModelEndpoint, TestSuite
 from tests.factories import NOW, make_actor, make_batch, make_case_draft, make_suite
@@ -157,11 +157,11 @@ def test_resuming_what_cannot_be_resumed_says_why() -> None:
 def test_resuming_forgets_the_old_deadline() -> None:
     batch = make_batch_of(2)
     Batch.objects.update(deadline_at=NOW)
-    claims.expire(NOW + MINUTE)
+    rescues.end_late(NOW + MINUTE)
 
     batches.resume(batch, now=NOW + MINUTE)
 
-    assert claims.expire(NOW + MINUTE) == 0
+    assert rescues.end_late(NOW + MINUTE) == 0
 
 
 @pytest.mark.django_db(transaction=True)

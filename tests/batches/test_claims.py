@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from django.conf import settings
 
-from batches import batches, claims
+from batches import batches, claims, endings, rescues
 from batches.claims import Claim, Exchange, Result
 from batches.models import Batch, BatchStatus, Job, JobOutcome, JobStatus
 from batches.signals import batch_finished
@@ -54,17 +54,21 @@ def asked(db: None) -> Batch:
     return make_batch()
 
 
-def test_jobs_are_handed_out_in_order_and_only_as_many_as_may_run(asked: Batch) -> None:
+def test_jobs_are_handed_out_in_order_and_only_as_many_as_may_run() -> None:
+    asked = make_batch_of(5)
     Batch.objects.filter(pk=asked.pk).update(concurrency=2)
 
-    first = take(asked)
-    none = take(asked)
-    second = give(asked, passed(first[0]), want=5).claims
+    first = claims.exchange(asked.pk, [], want=9, now=NOW)
+    other = claims.exchange(asked.pk, [], want=9, now=NOW)
+    second = claims.exchange(asked.pk, [passed(first.claims[1])], want=9, held=2, now=NOW)
 
     ordinals = dict(Job.objects.filter(batch=asked).values_list("pk", "ordinal"))
-    assert sorted(ordinals[claim.job_id] for claim in first) == [0, 1]
-    assert none == []
-    assert [ordinals[claim.job_id] for claim in second] == [2]
+    # One more than may be in flight.
+    assert [ordinals[claim.job_id] for claim in first.claims] == [0, 1, 2]
+    assert (first.limit, first.waiting) == (2, 2)
+    assert other.claims == []
+    assert [ordinals[claim.job_id] for claim in second.claims] == [3]
+    assert (second.limit, second.waiting) == (2, 1)
 
 
 def test_the_first_claim_starts_the_batch_once(asked: Batch) -> None:
@@ -110,7 +114,7 @@ def test_a_result_is_written_with_all_it_brought(asked: Batch) -> None:
 
 def test_a_worker_that_was_away_writes_nothing(asked: Batch) -> None:
     (stale,) = take(asked, 1)
-    claims.rescue(AFTER_LEASE)
+    rescues.free_lost(AFTER_LEASE)
     (fresh,) = take(asked, 1, now=AFTER_LEASE)
     assert fresh.job_id == stale.job_id
 
@@ -148,7 +152,7 @@ def test_a_lease_that_ended_frees_the_job_and_a_renewed_one_does_not(asked: Batc
     lost, kept = take(asked, 2)
 
     assert claims.renew([kept], now=NOW + LEASE) == {kept.job_id}
-    claims.rescue(AFTER_LEASE)
+    rescues.free_lost(AFTER_LEASE)
 
     assert Job.objects.get(pk=lost.job_id).status == JobStatus.PENDING
     assert Job.objects.get(pk=kept.job_id).status == JobStatus.RUNNING
@@ -157,28 +161,33 @@ def test_a_lease_that_ended_frees_the_job_and_a_renewed_one_does_not(asked: Batc
 
 
 def test_the_fourth_lost_worker_ends_the_job(asked: Batch) -> None:
+    (claim,) = take(asked, 1)
+    # Another worker has the rest, for longer.
+    take(asked, now=NOW + timedelta(hours=1))
     now = NOW
     for _ in range(3):
-        (claim,) = take(asked, 1, now=now)
         now += LEASE + timedelta(seconds=1)
-        claims.rescue(now)
+        rescues.free_lost(now)
         assert Job.objects.get(pk=claim.job_id).status == JobStatus.PENDING
-    take(asked, 1, now=now)
+        (again,) = take(asked, 1, now=now)
+        assert again.job_id == claim.job_id
 
-    claims.rescue(now + LEASE + timedelta(seconds=1))
+    rescues.free_lost(now + LEASE + timedelta(seconds=1))
 
     job = Job.objects.get(pk=claim.job_id)
     assert (job.status, job.outcome, job.error_class) == ("done", "error", "infra")
     assert "worker was lost 4 times" in job.error_message
     asked.refresh_from_db()
-    assert (asked.done, asked.errors, asked.running) == (1, 1, 0)
+    assert (asked.done, asked.errors, asked.running) == (1, 1, 2)
 
 
 def test_the_last_job_that_loses_its_workers_ends_the_batch(asked: Batch) -> None:
-    Job.objects.filter(batch=asked).update(claim_no=claims.MOST_CLAIMS - 1)
-    take(asked)
-
-    claims.rescue(AFTER_LEASE)
+    Job.objects.filter(batch=asked).update(lost_workers=rescues.MOST_LOST_WORKERS - 1)
+    now = NOW
+    for _ in range(3):
+        assert [claim.suspect for claim in take(asked, now=now)] == [True]
+        now += LEASE + timedelta(seconds=1)
+        rescues.free_lost(now)
 
     asked.refresh_from_db()
     assert (asked.status, asked.errors) == (BatchStatus.COMPLETED, 3)
@@ -192,14 +201,14 @@ def test_what_is_given_back_does_not_count_as_lost(asked: Batch) -> None:
 
     asked.refresh_from_db()
     assert asked.running == 0
-    assert set(Job.objects.filter(batch=asked).values_list("status", "claim_no")) == {
+    assert set(Job.objects.filter(batch=asked).values_list("status", "lost_workers")) == {
         ("pending", 0)
     }
 
 
 def test_giving_back_what_another_has_claimed_changes_nothing(asked: Batch) -> None:
     (stale,) = take(asked, 1)
-    claims.rescue(AFTER_LEASE)
+    rescues.free_lost(AFTER_LEASE)
     (fresh,) = take(asked, 1, now=AFTER_LEASE)
 
     claims.give_back(asked.pk, [stale], now=AFTER_LEASE)
@@ -298,25 +307,25 @@ def test_the_deadline_ends_the_batch_for_whoever_looks_first(asked: Batch) -> No
     asked.refresh_from_db()
     assert (asked.status, asked.error_class) == (BatchStatus.FAILED, "timeout")
     assert asked.error_message.startswith("Timed out after 10 min with 0 of 3 calls done.")
-    assert claims.expire(late + timedelta(seconds=1)) == 0
+    assert rescues.end_late(late + timedelta(seconds=1)) == 0
 
 
 def test_a_deadline_passes_also_where_no_worker_looks(asked: Batch) -> None:
     Batch.objects.filter(pk=asked.pk).update(deadline_at=NOW)
 
-    assert claims.expire(NOW) == 0
-    assert claims.expire(NOW + timedelta(seconds=1)) == 1
+    assert rescues.end_late(NOW) == 0
+    assert rescues.end_late(NOW + timedelta(seconds=1)) == 1
 
     asked.refresh_from_db()
     assert asked.status == BatchStatus.FAILED
 
 
 def test_a_batch_that_nobody_works_on_is_hinted_again_once(asked: Batch) -> None:
-    later = NOW + claims.HINT_AGAIN + timedelta(seconds=1)
+    later = NOW + rescues.HINT_AGAIN + timedelta(seconds=1)
 
-    assert claims.rescue(NOW + claims.HINT_AGAIN) == 0
-    assert claims.rescue(later) == 1
-    assert claims.rescue(later) == 0
+    assert rescues.wake_idle(NOW + rescues.HINT_AGAIN) == 0
+    assert rescues.wake_idle(later) == 1
+    assert rescues.wake_idle(later) == 0
 
 
 def test_a_deleted_batch_says_stop() -> None:
@@ -326,7 +335,7 @@ def test_a_deleted_batch_says_stop() -> None:
 
     assert give(batch, passed(claim)) == Exchange([], open=False, waiting=0)
     claims.give_back(batch.pk, [claim], now=NOW)
-    claims.fail(batch.pk, "gone", now=NOW)
+    endings.fail(batch.pk, "gone", now=NOW)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from access.models import AuditEvent
 from alerts.models import AlertType, Event, Notification
-from batches import batches, claims
+from batches import batches, claims, endings
 from batches.claims import Claim, Result
 from batches.models import Batch, BatchStatus, JobOutcome, ModelEndpoint
 from evalsched import runs, schedules, ticks
@@ -86,7 +86,7 @@ def settled(run: Run) -> Run:
 def fail(run: Run) -> Run:
     """End the run's batch as one that could not run, and settle."""
     assert run.batch_id is not None
-    claims.fail(run.batch_id, "401: key refused; check the endpoint's key", now=NOW)
+    endings.fail(run.batch_id, "401: key refused; check the endpoint's key", now=NOW)
     return settled(run)
 
 

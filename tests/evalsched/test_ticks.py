@@ -6,7 +6,7 @@ import pytest
 
 from access import heartbeats
 from alerts.models import Notification
-from batches import claims
+from batches import rescues
 from batches.models import Job
 from evalsched import dispatch, pulse, ticks
 from evalsched.models import Run, RunStatus, Schedule
@@ -49,7 +49,7 @@ def test_a_step_that_fails_leaves_the_others_their_turn(
         raise RuntimeError("no luck")
 
     monkeypatch.setattr(dispatch, "dispatch_due", broken)
-    monkeypatch.setattr(claims, "expire", broken)
+    monkeypatch.setattr(rescues, "end_late", broken)
 
     ticks.tick(ELEVEN)
 

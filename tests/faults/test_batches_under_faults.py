@@ -12,7 +12,7 @@ from pytest_django import Settings
 from redis import Redis
 
 from access import clock
-from batches import claims
+from batches import rescues
 from batches.models import Batch, BatchStatus, Job
 from tests.factories import make_actor, make_batch, make_endpoint, make_suite
 from tests.processes_at_work import LOOPBACK, SOFT_SHUTDOWN_SECONDS, ticking, until, worker
@@ -153,7 +153,7 @@ def test_redis_emptied_again_and_again_costs_only_time(
     _redis_databases: list[Redis],  # noqa: PT019  its value is used
 ) -> None:
     # Ticks run in this process, so this is what they go by.
-    monkeypatch.setattr(claims, "HINT_AGAIN", timedelta(seconds=1))
+    monkeypatch.setattr(rescues, "HINT_AGAIN", timedelta(seconds=1))
     batch = make_long_batch(server)
     flushed = 0
     with worker(tmp_path) as running, ticking():

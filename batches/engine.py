@@ -83,10 +83,19 @@ class _Slice:
                 return await self._until_done()
         finally:
             renewing.cancel()
-            await self._give_back(await self._window.close())
-            await self._allowance.close()
-            await self._database.close()
-            await self._leases.close()
+            try:
+                await self._leave()
+            finally:
+                await self._allowance.close()
+                await self._database.close()
+                await self._leases.close()
+
+    async def _leave(self) -> None:
+        """Stop what is in flight and give it back; what has landed meanwhile is kept."""
+        await self._give_back(await self._window.close())
+        landed = await self._window.results(patience=0, gather=0)
+        if landed:
+            await self._exchange(landed, want=0)
 
     async def _until_done(self) -> bool:
         """Exchange results for claims until nothing is claimed and nothing is in flight."""
@@ -191,12 +200,14 @@ class _Slice:
             await self._allowance.take(self._assignment.tokens, _tokens_of(question))
 
     async def _correct(self, question: Call, outcome: calls.Outcome) -> None:
-        """Book what the call really used beyond the guess, or give it back."""
-        answer = outcome.answer
-        if self._assignment.tokens is None or answer is None or answer.input_tokens is None:
+        """Book what the call really used beyond the guesses, one an attempt, or give it back."""
+        if self._assignment.tokens is None:
             return
-        used = answer.input_tokens + (answer.output_tokens or 0)
-        await self._allowance.book(self._assignment.tokens, used - _tokens_of(question))
+        used = guess = _tokens_of(question)
+        answer = outcome.answer
+        if answer is not None and answer.input_tokens is not None:
+            used = answer.input_tokens + (answer.output_tokens or 0)
+        await self._allowance.book(self._assignment.tokens, used - guess * outcome.attempts)
 
     def _read_cases(self, claimed: list[Claim]) -> None:
         found = TestCase.objects.in_bulk({claim.case_id for claim in claimed if claim.case_id})

@@ -4,7 +4,6 @@ import itertools
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,119 +13,22 @@ from django.db import connection
 from pytest_django import Settings
 
 from access import clock
-from batches import batches, calls, claims, engine, rescues, suites
+from batches import batches, claims, engine, rescues, suites
 from batches.batches import WORK
-from batches.calls import Backoff
-from batches.cases import CaseDraft
 from batches.models import Batch, BatchStatus, Job, JobStatus, ModelEndpoint, TestSuite
-from batches.signals import batch_finished
 from batches.tasks import work as work_task
-from config import queues
-from tests.factories import make_actor, make_batch, make_case_draft, make_endpoint, make_suite
-from tests.processes_at_work import LOOPBACK, at_once, beside, until
+from tests.batches.engine_at_work import (
+    counters_and_aggregates,
+    hints,
+    make_asked,
+    work,
+    work_to_the_end,
+)
+from tests.factories import make_actor, make_case_draft
+from tests.processes_at_work import at_once, beside, until
 from tests.servers_http import ModelServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(
-    running: ModelServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> ModelServer:
-    """The model server as new; calls that fail are tried again without long waits."""
-    settings.EVALSCHED_PRIVATE_HOSTS = [LOOPBACK]
-    assert calls.call.__kwdefaults__ is not None
-    quick = Backoff(first_s=0.01, most_s=0.02)
-    monkeypatch.setitem(calls.call.__kwdefaults__, "backoff", quick)
-    running.reset()
-    return running
-
-
-@pytest.fixture
-def ended() -> Iterator[list[uuid.UUID]]:
-    """The batches that told of their end, as they tell it."""
-    told: list[uuid.UUID] = []
-
-    def note(batch_id: uuid.UUID, **_: object) -> None:
-        told.append(batch_id)
-
-    batch_finished.connect(note)
-    yield told
-    batch_finished.disconnect(note)
-
-
-def make_asked(server: ModelServer, cases: int | list[CaseDraft] = 5, **config: Any) -> Batch:
-    """Make a batch whose endpoint is the model server, priced at 1 and 2 USD per million."""
-    actor = make_actor()
-    endpoint = make_endpoint(
-        actor,
-        provider="openai",
-        base_url=server.base_url,
-        model="m",
-        api_key="the-key",
-        price_input=1,
-        price_output=2,
-    )
-    return make_batch(
-        actor,
-        suite=make_suite(actor, cases=cases),
-        endpoint=endpoint,
-        now=clock.database_now(),
-        **config,
-    )
-
-
-def work(batch: Batch, stopping: Callable[[], bool] = lambda: False) -> bool:
-    return engine.work(batch.pk, stopping=stopping)
-
-
-def work_to_the_end(batch: Batch) -> Batch:
-    """Work one slice after the other, as workers do."""
-    for _ in range(100):
-        if not work(batch):
-            break
-    batch.refresh_from_db()
-    return batch
-
-
-COUNTERS = """
-    SELECT b.total, b.running, b.done, b.passed, b.failed, b.errors, b.unscored,
-        b.latency_count, b.ttft_count, b.input_tokens, b.output_tokens,
-        round(b.score_sum::numeric, 6), round(b.weight_sum::numeric, 6),
-        round(b.latency_sum_ms::numeric, 3), round(b.ttft_sum_ms::numeric, 3),
-        coalesce(b.total_cost, 0)
-    FROM batches_batch b WHERE b.id = %s
-"""
-AGGREGATES = """
-    SELECT count(*), count(*) FILTER (WHERE status = 'running'),
-        count(*) FILTER (WHERE status = 'done'), count(*) FILTER (WHERE outcome = 'passed'),
-        count(*) FILTER (WHERE outcome = 'failed'), count(*) FILTER (WHERE outcome = 'error'),
-        count(*) FILTER (WHERE outcome = 'unscored'),
-        count(latency_ms), count(ttft_ms),
-        coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
-        round(coalesce(sum(score * weight), 0)::numeric, 6),
-        round(coalesce(sum(weight) FILTER (WHERE score IS NOT NULL), 0)::numeric, 6),
-        round(coalesce(sum(latency_ms), 0)::numeric, 3),
-        round(coalesce(sum(ttft_ms), 0)::numeric, 3), coalesce(sum(cost), 0)
-    FROM batches_job WHERE batch_id = %s
-"""
-
-
-def counters_and_aggregates(batch: Batch) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Read both in one statement: of one moment, whatever others commit meanwhile."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT * FROM ({COUNTERS}) AS counters, ({AGGREGATES}) AS aggregates",
-            [batch.pk, batch.pk],
-        )
-        row = cursor.fetchone()
-    return row[: len(row) // 2], row[len(row) // 2 :]
 
 
 def test_fifty_cases_ten_at_once_with_exact_counters_at_every_moment(server: ModelServer) -> None:
@@ -298,6 +200,21 @@ def test_cancelling_stops_the_calls_and_ends_once(
     assert (batch.status, batch.done, batch.running) == ("cancelled", 0, 0)
     assert set(Job.objects.values_list("status", flat=True)) == {JobStatus.CANCELLED}
     assert ended == [batch.pk]
+
+
+def test_a_batch_cancelled_among_landing_calls_has_none_running(server: ModelServer) -> None:
+    """What lands while the batch is told to stop was paid for, and nobody else would free it."""
+    server.configure(latency_ms=15)
+    for _ in range(5):
+        batch = make_asked(server, 400, concurrency=20)
+        with beside(lambda batch=batch: work(batch)):
+            until(lambda batch=batch: Batch.objects.filter(pk=batch.pk, done__gt=40).exists())
+            batches.cancel(batch, now=clock.database_now())
+
+        batch.refresh_from_db()
+        assert (batch.status, batch.running) == ("cancelled", 0)
+        assert not Job.objects.filter(batch=batch, status="running").exists()
+        assert counters_and_aggregates(batch)[0] == counters_and_aggregates(batch)[1]
 
 
 def test_resuming_makes_only_the_missing_calls(server: ModelServer) -> None:
@@ -526,8 +443,3 @@ def _connections() -> int:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
         return int(cursor.fetchone()[0])
-
-
-def hints() -> int:
-    """Count the hints for workers that wait in the broker."""
-    return queues.lengths()["batches"]

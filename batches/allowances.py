@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import redis.asyncio
 import structlog
 from django.conf import settings
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 logger = structlog.get_logger(__name__)
@@ -30,6 +32,8 @@ return math.ceil(wait)
 _KEY = "es:allowance:"
 # Redis away: each process keeps to this share, as it cannot know how many others there are.
 _SHARE_ALONE = 0.25
+# Then Redis is tried again: a stalled one would hold up each call for its time limit.
+_ALONE_SECONDS = 5.0
 _MINUTE_MS = 60_000
 
 
@@ -51,11 +55,16 @@ class Allowance:
     """The rates that one slice has to keep, each shared with whoever uses its key."""
 
     def __init__(self, client: "redis.asyncio.Redis | None" = None) -> None:
+        # By default the client itself tries for seconds, and a call waits for each booking.
         self._redis = client or redis.asyncio.Redis.from_url(
-            settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2
+            settings.REDIS_URL,
+            socket_timeout=2,
+            socket_connect_timeout=2,
+            retry=Retry(NoBackoff(), 0),
         )
         self._script = self._redis.register_script(_BOOK)
         self._alone: dict[str, float] = {}
+        self._alone_until = 0.0
 
     async def take(self, rate: Rate, units: float = 1) -> None:
         """Wait until `units` may be used. They are booked before the wait."""
@@ -65,6 +74,8 @@ class Allowance:
 
     async def book(self, rate: Rate, units: float) -> float:
         """Book `units` (negative: give back) and return the milliseconds to wait."""
+        if time.monotonic() < self._alone_until:
+            return self._book_alone(rate, units)
         try:
             return float(
                 await self._script(
@@ -73,6 +84,7 @@ class Allowance:
             )
         except (RedisError, OSError) as error:
             logger.warning("endpoint limit kept alone", key=rate.key, error=type(error).__name__)
+            self._alone_until = time.monotonic() + _ALONE_SECONDS
             return self._book_alone(rate, units)
 
     async def close(self) -> None:

@@ -2,7 +2,20 @@
 
 from decimal import Decimal
 
+from access.errors import Invalid
 from batches.models import Batch
+
+
+def check_change(batch: Batch, max_cost: Decimal | None) -> None:
+    """Refuse a budget that could not be kept.
+
+    Raises:
+        Invalid: the batch was made without one, so nobody asked what its calls cost.
+    """
+    if max_cost is not None and batch.max_cost is None:
+        raise Invalid.field(
+            "max_cost", "This batch was made without a budget. Make a new one with max_cost."
+        )
 
 
 def expected_cost(batch: Batch) -> Decimal:

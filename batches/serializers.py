@@ -263,6 +263,14 @@ class BatchChangeSerializer(StrictSerializer):
     tags = serializers.ListField(
         child=serializers.CharField(max_length=100), max_length=50, required=False
     )
+    max_cost = serializers.DecimalField(
+        max_digits=18,
+        decimal_places=6,
+        min_value=0,
+        required=False,
+        allow_null=True,
+        help_text="USD. Raise it to resume a batch that stopped at its budget; null: no limit.",
+    )
     shown_only = BatchSerializer.Meta.fields
 
 

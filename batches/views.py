@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from access import audit
 from access.api.views import ApiView
 from access.errors import Conflict, Invalid
-from batches import batches, calls, cases, endpoints, suites
+from batches import batches, budgets, calls, cases, endpoints, suites
 from batches.batches import Config
 from batches.filters import BatchFilter, JobFilter
 from batches.imports import jsonl
@@ -248,6 +248,7 @@ class OneBatch(ApiView):
         batch = self.found(pk=batch_id)
         serializer = BatchChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
+        budgets.check_change(batch, serializer.validated_data.get("max_cost"))
         for name, value in serializer.validated_data.items():
             setattr(batch, name, value)
         batch.save(update_fields=[*serializer.validated_data, "updated_at"])

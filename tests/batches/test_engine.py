@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -207,8 +208,9 @@ def test_a_batch_cancelled_among_landing_calls_has_none_running(server: ModelSer
     server.configure(latency_ms=15)
     for _ in range(5):
         batch = make_asked(server, 400, concurrency=20)
-        with beside(lambda batch=batch: work(batch)):
-            until(lambda batch=batch: Batch.objects.filter(pk=batch.pk, done__gt=40).exists())
+        under_way = Batch.objects.filter(pk=batch.pk, done__gt=40)
+        with beside(partial(work, batch)):
+            until(under_way.exists)
             batches.cancel(batch, now=clock.database_now())
 
         batch.refresh_from_db()

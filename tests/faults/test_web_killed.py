@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 # The longer soak: EVALSCHED_SOAK=1 kills fifty times.
-KILLS = 50 if os.environ.get("EVALSCHED_SOAK") else 10
+KILLS = 50 if os.environ.get("EVALSCHED_SOAK") else 4
 LATEST_KILL_SECONDS = 0.05
 
 

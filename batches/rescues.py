@@ -9,7 +9,7 @@ from django.db.models import F
 
 from batches import batches, endings
 from batches.claims import without_worker
-from batches.models import BATCH_OPEN, Batch, Job, JobOutcome, JobStatus
+from batches.models import Batch, Job, JobOutcome, JobStatus
 
 # The fourth lost worker is the job's doing: it ends as an error instead of a fifth attempt.
 MOST_LOST_WORKERS = 4
@@ -90,5 +90,6 @@ def _free(batch_id: uuid.UUID, now: datetime) -> None:
     batch.save(
         update_fields=["running", "done", "errors", "reserved_cost", "total_cost", "updated_at"]
     )
-    if not endings.of_itself(batch, now) and freed and batch.status in BATCH_OPEN:
+    # Those that were lost were perhaps all that worked on it, also where nothing was freed.
+    if not endings.of_itself(batch, now) and lost:
         batches.wake(batch, now)

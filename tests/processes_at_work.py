@@ -25,7 +25,7 @@ from tests.servers import child_environment
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.0/8"
 SOFT_SHUTDOWN_SECONDS = 4
-_CELERY = (sys.executable, "-m", "celery", "-A", "config.celery")
+_CELERY = (sys.executable, "-m", "celery", "-A")
 
 T = TypeVar("T")
 
@@ -41,6 +41,13 @@ class Running:
         """Kill it with all its children, at once: nobody gets to say goodbye."""
         processes.kill_group(self.process)
         self.process.wait()
+
+    def freeze(self) -> None:
+        """Stop it with all its children where they are, until `thaw`."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.killpg(self.process.pid, signal.SIGCONT)
 
     def ask_to_stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Signal the main process only, as a supervisor does."""
@@ -60,12 +67,16 @@ def worker(
     *,
     queues: str = "ticks,batches,deliveries",
     concurrency: int = 2,
+    app: str = "config.celery",
     **environment: str,
 ) -> Iterator[Running]:
-    """Run a Celery worker on the calling test's databases until the context ends."""
+    """Run a Celery worker on the calling test's databases until the context ends.
+
+    `app` names the module of the Celery application.
+    """
     number = sum(1 for _ in directory.glob("worker*.log"))
     command = (
-        *(*_CELERY, "worker", "--queues", queues, "--concurrency", str(concurrency)),
+        *(*_CELERY, app, "worker", "--queues", queues, "--concurrency", str(concurrency)),
         *("--hostname", f"tests{number}-{os.getpid()}@%h", "--loglevel", "WARNING"),
         *("--without-mingle", "--without-gossip"),
     )
@@ -78,7 +89,7 @@ def worker(
 def beat(directory: Path, **environment: str) -> Iterator[Running]:
     """Run a beat on the calling test's database until the context ends."""
     number = sum(1 for _ in directory.glob("beat*.log"))
-    command = (*_CELERY, "beat", "--pidfile=", "--loglevel", "WARNING")
+    command = (*_CELERY, "config.celery", "beat", "--pidfile=", "--loglevel", "WARNING")
     own = {"EVALSCHED_PROCESS": "beat"}
     with _running(command, directory / f"beat{number}.log", own | environment) as running:
         yield running

@@ -172,13 +172,15 @@ def test_the_fourth_lost_worker_ends_the_job(asked: Batch) -> None:
         (again,) = take(asked, 1, now=now)
         assert again.job_id == claim.job_id
 
-    rescues.free_lost(now + LEASE + timedelta(seconds=1))
+    later = now + LEASE + timedelta(seconds=1)
+    rescues.free_lost(later)
 
     job = Job.objects.get(pk=claim.job_id)
     assert (job.status, job.outcome, job.error_class) == ("done", "error", "infra")
     assert "worker was lost 4 times" in job.error_message
     asked.refresh_from_db()
     assert (asked.done, asked.errors, asked.running) == (1, 1, 2)
+    assert asked.hinted_at == later, "the rest would wait until somebody looks"
 
 
 def test_the_last_job_that_loses_its_workers_ends_the_batch(asked: Batch) -> None:
@@ -343,7 +345,7 @@ def test_two_last_workers_at_the_same_moment_finalise_each_batch_once() -> None:
     """Under READ COMMITTED each would see the other's job open, were there no lock."""
     told: list[object] = []
     batch_finished.connect(receiver := lambda **given: told.append(given["batch_id"]))
-    made = [make_batch_of(2) for _ in range(20)]
+    made = [make_batch_of(2) for _ in range(100)]
     try:
         for batch in made:
             one, other = take(batch)

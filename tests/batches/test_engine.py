@@ -298,6 +298,41 @@ def test_the_end_of_a_slice_lets_calls_land_and_hints_for_the_next(
     assert hints() == before + 1
 
 
+def test_a_long_slice_makes_way_for_a_batch_that_nobody_works_on(
+    server: ModelServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EVALSCHED_SLICE_SECONDS = 60
+    monkeypatch.setattr(engine, "QUANTUM_SECONDS", 0.3)
+    server.configure(latency_ms=50)
+    large = make_asked(server, 400, concurrency=2)
+    with beside(partial(work, large)) as answer:
+        until(lambda: Batch.objects.filter(pk=large.pk, done__gt=20).exists())
+        small = make_asked(server, 4, concurrency=2)
+        assert answer() is True
+
+    large.refresh_from_db()
+    assert (large.status, large.running) == ("running", 0)
+    assert 20 < large.done < 200
+    work_to_the_end(small)
+    assert small.status == "completed"
+
+
+def test_a_long_slice_goes_on_beside_batches_that_somebody_works_on(
+    server: ModelServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EVALSCHED_SLICE_SECONDS = 60
+    monkeypatch.setattr(engine, "QUANTUM_SECONDS", 0.1)
+    server.configure(latency_ms=50)
+    busy = make_asked(server, 5)
+    claims.exchange(busy.pk, [], want=1, now=clock.database_now())
+    batch = make_asked(server, 20, concurrency=2)
+
+    assert not work(batch)
+
+    batch.refresh_from_db()
+    assert batch.status == "completed"
+
+
 def test_a_worker_going_down_lets_calls_land_and_claims_no_more(server: ModelServer) -> None:
     server.configure(latency_ms=200)
     batch = make_asked(server, 20, concurrency=4)

@@ -1,21 +1,29 @@
 """Workers killed, stopped, cut off from Redis or PostgreSQL: no result lost, none written twice."""
 
-import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import connection
-from pytest_django import Settings
 from redis import Redis
 
-from access import clock
+from access.hints import hint
 from batches import rescues
-from batches.models import Batch, BatchStatus, Job
-from tests.factories import make_actor, make_batch, make_endpoint, make_suite
-from tests.processes_at_work import LOOPBACK, SOFT_SHUTDOWN_SECONDS, ticking, until, worker
+from batches.batches import WORK
+from batches.models import BatchStatus, Job
+from tests.faults.long_batches import (
+    CASES,
+    CONCURRENCY,
+    EARLY,
+    assert_nothing_lost_nor_doubled,
+    done,
+    make_long_batch,
+    report_extra_calls,
+    wait_for_the_end,
+)
+from tests.processes_at_work import SOFT_SHUTDOWN_SECONDS, ticking, until, worker
 from tests.servers_http import ModelServer
 
 pytestmark = [
@@ -23,108 +31,6 @@ pytestmark = [
     pytest.mark.xdist_group("processes"),
     pytest.mark.django_db(transaction=True),
 ]
-CASES, CONCURRENCY, EARLY = 200, 10, 40
-logger = logging.getLogger(__name__)
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[ModelServer]:
-    with ModelServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: ModelServer, settings: Settings) -> ModelServer:
-    settings.EVALSCHED_PRIVATE_HOSTS = [LOOPBACK]
-    running.reset()
-    running.configure(latency_ms=100)
-    return running
-
-
-@pytest.fixture
-def ends(transactional_db: None) -> Iterator[Callable[[], int]]:
-    """Count how often a batch came to an end, in whichever process."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            CREATE TABLE noted_ends (batch_id uuid);
-            CREATE FUNCTION note_end() RETURNS trigger LANGUAGE plpgsql AS
-                'BEGIN INSERT INTO noted_ends VALUES (NEW.id); RETURN NULL; END';
-            CREATE TRIGGER note_end AFTER UPDATE OF status ON batches_batch FOR EACH ROW
-                WHEN (NEW.completed_at IS NOT NULL AND OLD.completed_at IS NULL)
-                EXECUTE FUNCTION note_end();
-            """
-        )
-
-    def count() -> int:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM noted_ends")
-            return int(cursor.fetchone()[0])
-
-    yield count
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TRIGGER note_end ON batches_batch; DROP FUNCTION note_end()")
-        cursor.execute("DROP TABLE noted_ends")
-
-
-def make_long_batch(server: ModelServer) -> Batch:
-    actor = make_actor()
-    return make_batch(
-        actor,
-        suite=make_suite(actor, cases=CASES),
-        endpoint=make_endpoint(actor, provider="openai", base_url=server.base_url, model="m"),
-        now=clock.database_now(),
-        concurrency=CONCURRENCY,
-    )
-
-
-def done(batch: Batch) -> int:
-    return Batch.objects.values_list("done", flat=True).get(pk=batch.pk)
-
-
-def wait_for_the_end(batch: Batch) -> None:
-    until(
-        lambda: Batch.objects.filter(pk=batch.pk, completed_at__isnull=False).exists(),
-        seconds=60,
-        what=lambda: f"the end of the batch, {done(batch)} done",
-    )
-
-
-def assert_nothing_lost_nor_doubled(batch: Batch) -> None:
-    """Every case has exactly one result, and the counters say what the jobs say."""
-    batch.refresh_from_db()
-    assert (batch.status, batch.running) == (BatchStatus.COMPLETED, 0)
-    jobs = Job.objects.filter(batch=batch)
-    assert jobs.count() == CASES
-    assert set(jobs.values_list("status", "outcome")) == {("done", "passed")}
-    assert sorted(jobs.values_list("output", flat=True)) == sorted(
-        f"Say {number}." for number in range(1, CASES + 1)
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT count(*), count(latency_ms), sum(input_tokens), sum(output_tokens),
-                sum(latency_ms), sum(score * weight), max(latency_ms) >= 100
-            FROM batches_job WHERE batch_id = %s
-            """,
-            [batch.pk],
-        )
-        found = cursor.fetchone()
-    assert found == (
-        batch.done,
-        batch.latency_count,
-        batch.input_tokens,
-        batch.output_tokens,
-        pytest.approx(batch.latency_sum_ms),
-        batch.score_sum,
-        True,
-    )
-
-
-def report_extra_calls(server: ModelServer, what: str) -> int:
-    extra = server.calls().count - CASES
-    logger.warning("%s: %s calls more than cases", what, extra)
-    return extra
 
 
 def test_a_worker_killed_in_the_middle_loses_no_result_and_doubles_none(
@@ -193,20 +99,115 @@ def test_a_worker_told_to_stop_hands_over_and_exits_in_time(
     assert report_extra_calls(server, "worker stopped") == 0
 
 
-def test_a_worker_whose_database_connections_are_cut_goes_on(
+def test_a_worker_whose_database_connections_are_cut_again_and_again_goes_on(
+    server: ModelServer,
+    ends: Callable[[], int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rescues, "HINT_AGAIN", timedelta(seconds=1))
+    batch = make_long_batch(server)
+    times = cuts = 0
+    with worker(tmp_path) as running, ticking():
+        until(lambda: done(batch) >= EARLY, what=running.said)
+        deadline = time.monotonic() + 60
+        while done(batch) < CASES:
+            assert time.monotonic() < deadline, running.said()
+            cuts += cut_connections()
+            times += 1
+            time.sleep(0.5)
+        wait_for_the_end(batch)
+
+    assert cuts >= 3
+    assert_nothing_lost_nor_doubled(batch)
+    assert ends() == 1
+    # Each cut may hide that jobs were handed out, or come while a process takes up the batch.
+    assert report_extra_calls(server, f"connections cut {times} times") <= times * 2 * CONCURRENCY
+
+
+def cut_connections() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'evalsched-worker'"
+        )
+        return int(cursor.fetchone()[0])
+
+
+def test_a_frozen_worker_that_comes_back_after_its_lease_writes_nothing(
     server: ModelServer, ends: Callable[[], int], tmp_path: Path
 ) -> None:
     batch = make_long_batch(server)
-    with worker(tmp_path) as running, ticking():
-        until(lambda: done(batch) >= EARLY, what=running.said)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND application_name = 'evalsched-worker'"
-            )
-            assert cursor.fetchone()[0] > 0
+    with worker(tmp_path) as frozen, ticking():
+        until(lambda: done(batch) >= EARLY, what=frozen.said)
+        frozen.freeze()
+        before = done(batch)
+        with worker(tmp_path) as other:
+            until(lambda: done(batch) >= before + EARLY, what=other.said)
+            lost = Job.objects.filter(batch=batch, lost_workers=1).count()
+            frozen.thaw()
+            wait_for_the_end(batch)
+        # What it had in flight when it froze has its answers, which nobody wants any more.
+        until(lambda: not server.calls().in_flight)
+
+    assert 0 < lost <= CONCURRENCY + CONCURRENCY // 2
+    assert_nothing_lost_nor_doubled(batch)
+    assert ends() == 1
+    assert report_extra_calls(server, "worker frozen") <= lost
+
+
+def test_twenty_hints_too_many_change_nothing(
+    server: ModelServer, ends: Callable[[], int], tmp_path: Path
+) -> None:
+    batch = make_long_batch(server)
+    for _ in range(20):
+        hint(WORK, batch.pk)
+    with worker(tmp_path, concurrency=3), ticking():
         wait_for_the_end(batch)
 
     assert_nothing_lost_nor_doubled(batch)
     assert ends() == 1
-    assert report_extra_calls(server, "connections cut") <= 2 * CONCURRENCY
+    assert server.calls().max_in_flight <= CONCURRENCY
+    assert report_extra_calls(server, "hints doubled 20 times") == 0
+
+
+def test_a_case_that_kills_its_worker_ends_as_an_error_and_takes_no_other_along(
+    server: ModelServer, ends: Callable[[], int], tmp_path: Path
+) -> None:
+    """Each time, with everything in flight beside it."""
+    batch = make_long_batch(server)
+    app = "tests.faults.poisoned"
+    with worker(tmp_path, app=app, POISON="Say 12.", EVALSCHED_LEASE_SECONDS="1"), ticking():
+        began = time.monotonic()
+        wait_for_the_end(batch)
+        # Four leases and the calls; nobody waits for a hint to be repeated.
+        assert time.monotonic() - began < rescues.HINT_AGAIN.total_seconds()
+
+    poisoned = Job.objects.get(batch=batch, outcome="error")
+    assert (poisoned.case_key, poisoned.error_class) == ("case-12", "infra")
+    assert "worker was lost 4 times" in poisoned.error_message
+    assert server.calls().prompts["Say 12."] == 4
+    batch.refresh_from_db()
+    assert (batch.status, batch.passed, batch.errors) == ("completed", CASES - 1, 1)
+    others = Job.objects.filter(batch=batch).exclude(pk=poisoned.pk)
+    assert others.filter(lost_workers__gt=2).count() == 0
+    assert set(others.values_list("status", "outcome")) == {("done", "passed")}
+    assert ends() == 1
+    # Two of its four workers had others in flight.
+    extra = report_extra_calls(server, "a case that kills its worker")
+    assert extra <= 3 + 2 * (CONCURRENCY + CONCURRENCY // 2)
+
+
+def test_a_small_batch_is_done_before_any_of_ten_large_ones_is_half_done(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    large = [make_long_batch(server, cases=400, concurrency=5) for _ in range(10)]
+    small = make_long_batch(server, cases=10, concurrency=5)
+    with worker(tmp_path, concurrency=2, EVALSCHED_SLICE_SECONDS="1") as running, ticking():
+        until(lambda: done(small) == 10, seconds=40, what=running.said)
+        shares = [done(batch) / 400 for batch in large]
+
+    small.refresh_from_db()
+    assert small.status == BatchStatus.COMPLETED
+    assert max(shares) < 0.5
+    assert sum(share > 0 for share in shares) >= 8, "they have had their turns"

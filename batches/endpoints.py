@@ -138,6 +138,8 @@ def _encoded(headers: Mapping[str, str] | Secret | str) -> Secret | str:
 
 def _check(endpoint: ModelEndpoint) -> None:
     if endpoint.provider == Provider.DEMO:
+        # It is served by this very service, which knows its address.
+        endpoint.base_url = ""
         return
     if not endpoint.base_url:
         raise Invalid.field("base_url", "Give the address of the API, like https://api.example/v1.")

@@ -162,6 +162,8 @@ class OneTestCase(_OfSuite):
         suite, case = self.suite(), self.found(self.current(), pk=case_id)
         if not isinstance(request.data, dict):
             raise Invalid("A case is a JSON object.")
+        if request.data.get("key", case.key) != case.key:
+            raise Invalid.field("key", "A key names the case and stays. Add another case instead.")
         draft = self.draft(suites.draft_of(case).as_json() | request.data | {"key": case.key})
         suites.put(self.actor, suite, [draft])
         return self.shown(self.current().get(key=draft.key))

@@ -136,18 +136,20 @@ def _note(schedule: Schedule, action: str, details: dict[str, Any]) -> None:
 
 
 def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> None:
+    # What is sent back unchanged, as editors of whole objects do, changes nothing.
+    changed = {name for name, value in fields.items() if getattr(schedule, name, None) != value}
     for name, value in fields.items():
         setattr(schedule, name, value)
     if schedule.schedule_type != ScheduleType.CUSTOM:
         schedule.cron_expression = ""
     fresh = schedule._state.adding
-    if not fresh and not TIME_FIELDS & fields.keys():
+    if not fresh and not TIME_FIELDS & changed:
         return
     occurrences.validate(timing(schedule))
     if schedule.is_active:
         schedule.next_run_at = occurrences.next_after(timing(schedule), now)
         schedule.pause_reason = ""
-        if "is_active" in fields:
+        if "is_active" in changed:
             schedule.consecutive_failures = 0
     else:
         schedule.next_run_at = None

@@ -85,7 +85,7 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
         except Forbidden:
             audit.record(self.actor, "request.refused", self.actor.project, self._what())
             raise
-        if self.actor.via == "service_role" and not safe:
+        if self.actor.via == "service_role":
             audit.record(self.actor, "service_role.used", self.actor.project, self._what())
 
     def _what(self) -> dict[str, Any]:

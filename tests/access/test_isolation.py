@@ -12,7 +12,7 @@ from access import audit, idempotency
 from access.actors import Actor
 from access.ids import uuid7
 from access.isolation import API_ROLE, acting_in
-from access.models import ApiKey, AuditEvent, IdempotencyKey, Membership, Owned, Project
+from access.models import ApiKey, AuditEvent, IdempotencyKey, Membership, Owned, Project, Role
 from alerts.models import Event, Notification
 from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
 from evalsched.models import Run, Schedule
@@ -24,6 +24,7 @@ from tests.factories import (
     make_event,
     make_job,
     make_key,
+    make_member,
     make_notification,
     make_run,
     make_schedule,
@@ -301,6 +302,18 @@ def test_in_my_project_no_row_can_be_put_into_theirs(
         transaction.atomic(),
     ):
         row.save(force_insert=True)
+
+
+def test_nobody_lets_themselves_into_a_project_or_up_its_ranks(mine: Actor, theirs: Actor) -> None:
+    guest = make_member(theirs.project, user=mine.user, role=Role.VIEWER)
+
+    inside = acting_in(mine.project.pk, mine.user.pk)
+    with pytest.raises(DatabaseError, match="row-level security"), inside:
+        Membership.objects.filter(pk=guest.pk).update(role=Role.ADMIN)
+    guest.delete()
+    inside = acting_in(mine.project.pk, mine.user.pk)
+    with pytest.raises(DatabaseError, match="row-level security"), inside:
+        Membership(project=theirs.project, user=mine.user, role=Role.ADMIN).save(force_insert=True)
 
 
 def test_outside_of_any_project_the_api_sees_nothing(mine: Actor) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Sum
 
+from access import audit, rows
+from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.hints import hint
 from batches import signals
@@ -102,8 +104,21 @@ def wake(batch: Batch, now: datetime) -> None:
 def cancel(batch: Batch, *, now: datetime, reason: str = "Cancelled.") -> bool:
     """Stop the batch; calls in flight are dropped. Return False when it had ended already."""
     with transaction.atomic():
-        locked = Batch.objects.select_for_update().get(pk=batch.pk)
-        return finish(locked, BatchStatus.CANCELLED, now=now, error_message=reason)
+        return finish(rows.locked(batch), BatchStatus.CANCELLED, now=now, error_message=reason)
+
+
+def delete(actor: Actor, batch: Batch) -> None:
+    """Delete a batch that has ended, with its results.
+
+    Raises:
+        Conflict: it is under way.
+    """
+    with transaction.atomic():
+        batch = rows.locked(batch)
+        if batch.status in BATCH_OPEN:
+            raise Conflict("This batch is under way. Cancel it first.")
+        audit.record(actor, "batch.deleted", batch)
+        batch.delete()
 
 
 def resume(batch: Batch, *, now: datetime) -> Batch:
@@ -114,7 +129,7 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
         Invalid: its suite or endpoint is gone.
     """
     with transaction.atomic():
-        batch = Batch.objects.select_for_update().get(pk=batch.pk)
+        batch = rows.locked(batch)
         if batch.status in BATCH_OPEN:
             raise Conflict("This batch is under way; there is nothing to resume.")
         if batch.endpoint_id is None or batch.suite_id is None:

@@ -211,9 +211,11 @@ def _hand_out(batch: Batch, room: int, now: datetime) -> list[Claim]:
                 """
                 UPDATE batches_job SET status = 'running', claim_no = claim_no + 1,
                     lease_expires_at = %s, started_at = %s
-                WHERE id IN (SELECT id FROM batches_job
+                -- An array is made once; IN may be planned to ask again for every row, and with
+                -- locked rows passed over each time the limit would not hold.
+                WHERE id = ANY(ARRAY(SELECT id FROM batches_job
                     WHERE batch_id = %s AND status = 'pending'
-                    ORDER BY ordinal, repeat LIMIT %s FOR UPDATE)
+                    ORDER BY ordinal, repeat LIMIT %s FOR UPDATE))
                 RETURNING id, claim_no, case_id
                 """,
                 [_lease_end(now), now, batch.pk, room],

@@ -12,12 +12,12 @@ from rest_framework.response import Response
 
 from access import audit
 from access.api.views import ApiView
-from access.errors import Conflict, Invalid
+from access.errors import Invalid
 from batches import batches, calls, cases, endpoints, suites
 from batches.batches import Config
 from batches.filters import BatchFilter, JobFilter
 from batches.imports import jsonl
-from batches.models import BATCH_OPEN, Batch, Job, ModelEndpoint, TestCase, TestSuite
+from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
 from batches.serializers import (
     BatchChangeSerializer,
     BatchSerializer,
@@ -256,11 +256,7 @@ class OneBatch(ApiView):
         return self.shown(batch)
 
     def delete(self, request: Request, batch_id: Any) -> Response:
-        batch = self.found(pk=batch_id)
-        if batch.status in BATCH_OPEN:
-            raise Conflict("This batch is under way. Cancel it first.")
-        audit.record(self.actor, "batch.deleted", batch)
-        batch.delete()
+        batches.delete(self.actor, self.found(pk=batch_id))
         return Response(status=204)
 
 

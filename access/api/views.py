@@ -130,7 +130,8 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
             self.actor,
             route=f"{request.method} {request.path}"[:200],
             key=key,
-            body=JSONRenderer().render(request.data),
+            # Sorted: the same body is the same however its fields are ordered.
+            body=json.dumps(request.data, sort_keys=True).encode(),
             now=self.now,
             work=work,
         )

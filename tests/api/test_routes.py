@@ -153,9 +153,9 @@ CALLS = [
     Call("POST", "scheduled-evaluations/{own_schedule}/runs/{run}/cancel"),
 ]
 
-# What answers without credentials, besides config.urls.OPEN: the API's own description, and the
-# way to the admin, which asks for a login of its own.
-OPEN_BESIDES = {"api/schema", "api/docs", ""}
+# What answers without credentials, besides config.urls.OPEN: the way to the admin, which asks for
+# a login of its own.
+OPEN_BESIDES = {""}
 
 
 @dataclass(frozen=True)
@@ -333,6 +333,8 @@ def test_every_other_route_is_known_to_be_open_or_asks_for_a_login() -> None:
         "readyz",
         "api/cron/scheduled-evaluations/health",
         "metrics",
+        "api/schema",
+        "api/docs",
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,8 +49,8 @@ def test_an_endpoint_that_was_deleted_stays_deleted_whatever_is_saved_meanwhile(
         endpoint = make_endpoint(actor)
 
         changed, deleted = _together(
-            lambda pk=endpoint.pk: api.change(f"models/{pk}", {"model": "other"}),
-            lambda pk=endpoint.pk: api.remove(f"models/{pk}"),
+            partial(api.change, f"models/{endpoint.pk}", {"model": "other"}),
+            partial(api.remove, f"models/{endpoint.pk}"),
         )
 
         assert deleted.status_code == 204
@@ -84,7 +85,8 @@ def test_of_two_toggles_at_once_neither_is_lost(actor: Actor, api: Api) -> None:
     schedule = make_schedule(actor)
 
     for _ in range(5):
-        _together(*[lambda: api.create(f"scheduled-evaluations/{schedule.pk}/toggle", {})] * 2)
+        toggle = partial(api.create, f"scheduled-evaluations/{schedule.pk}/toggle", {})
+        _together(toggle, toggle)
 
         schedule.refresh_from_db()
         assert schedule.is_active
@@ -96,12 +98,12 @@ def test_what_is_deleted_meanwhile_is_not_found(actor: Actor, api: Api, path: st
         schedule = make_schedule(actor)
         address = f"scheduled-evaluations/{schedule.pk}"
         ask = (
-            (lambda to=address: api.create(to + path, {}))
+            partial(api.create, address + path, {})
             if path
-            else (lambda to=address: api.change(to, {"description": "x"}))
+            else partial(api.change, address, {"description": "x"})
         )
 
-        answer, _ = _together(ask, lambda to=address: api.remove(to))
+        answer, _ = _together(ask, partial(api.remove, address))
 
         assert answer.status_code in {200, 202, 404, 409}, answer.content
 

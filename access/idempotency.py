@@ -34,8 +34,8 @@ def once(
     Raises:
         Conflict: the key was used with another body.
     """
-    if len(key) > _LONGEST_KEY:
-        raise Invalid(f"Idempotency-Key is longer than {_LONGEST_KEY} characters.")
+    if len(key) > _LONGEST_KEY or not (key.isascii() and key.isprintable()):
+        raise Invalid(f"Idempotency-Key must be at most {_LONGEST_KEY} printable ASCII characters.")
     body_hash = hashlib.sha256(body).hexdigest()
     mine = IdempotencyKey.objects.filter(
         project=actor.project, principal=actor.principal, route=route, key=key

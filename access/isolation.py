@@ -79,7 +79,7 @@ class OwnedTable(Operation):
 
     `references` names the fields made with `owned_key` and what deleting their target does.
     `grants` is what the API's role may do. `condition` replaces the policy's rule where a table
-    belongs to a person as well.
+    belongs to a person as well; `check` is for rows that are written, where that is narrower.
     """
 
     reversible = True
@@ -92,16 +92,18 @@ class OwnedTable(Operation):
         *,
         grants: str = "SELECT, INSERT, UPDATE, DELETE",
         condition: str = f"project_id = {THIS_PROJECT}",
+        check: str = "",
         referenced: bool = True,
     ) -> None:
         self.model = model
         self.references = dict(references or {})
         self.grants = grants
         self.condition = condition
+        self.check = check or condition
         self.referenced = referenced
 
     def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        arguments = {"grants": self.grants, "condition": self.condition}
+        arguments = {"grants": self.grants, "condition": self.condition, "check": self.check}
         return (
             type(self).__name__,
             [self.model, self.references],
@@ -123,7 +125,7 @@ class OwnedTable(Operation):
         schema_editor.execute(f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY')
         schema_editor.execute(
             f'CREATE POLICY in_project ON "{table}" TO {API_ROLE}'
-            f" USING ({self.condition}) WITH CHECK ({self.condition})"
+            f" USING ({self.condition}) WITH CHECK ({self.check})"
         )
         schema_editor.execute(f'GRANT {self.grants} ON "{table}" TO {API_ROLE}')
         if self.referenced:

@@ -59,6 +59,8 @@ def authenticate(text: str, *, now: datetime) -> ApiKey:
         Unauthenticated: unknown, expired or revoked; the sentence does not say which of them to
             somebody who has only the prefix.
     """
+    if not text.isascii() or not text.isprintable():
+        raise Unauthenticated("This API key is not known here, or was revoked.")
     _, _, rest = text.partition("es_")
     prefix = rest.partition("_")[0]
     key = (

@@ -5,7 +5,7 @@ import uuid
 from django.db import transaction
 from django.db.models import QuerySet
 
-from access import audit
+from access import audit, isolation
 from access.actors import Actor
 from access.errors import Conflict, Invalid, NotFound
 from access.models import Membership, Project, Role, User
@@ -50,7 +50,9 @@ def create(actor: Actor, *, name: str) -> Project:
     """Make a shared project; whoever makes it is its first admin."""
     project = Project(name=name, user=actor.user)
     project.save(force_insert=True)
-    Membership(project=project, user=actor.user, role=Role.ADMIN).save(force_insert=True)
+    with isolation.acting_in(project.pk, actor.user.pk):
+        Membership(project=project, user=actor.user, role=Role.ADMIN).save(force_insert=True)
+    audit.record(actor, "project.created", project, {"name": name})
     return project
 
 

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models import F, Q
 
 from access.hints import hint
-from access.models import User
+from access.models import Membership, User
 from alerts.channels import email
 from alerts.models import (
     AlertType,
@@ -38,8 +38,8 @@ RETRY_AFTER = [
     timedelta(hours=20),
     timedelta(hours=24),
 ]
-# Longer than the mail server's timeout: a delivery under way is not taken for a lost one.
-LEASE = timedelta(seconds=60)
+# Longer than a slow mail server takes for all its steps: a delivery under way is not a lost one.
+LEASE = timedelta(minutes=5)
 HINT_AGAIN = timedelta(seconds=30)
 
 
@@ -69,7 +69,7 @@ def announce(project_id: uuid.UUID, author: User, what: Happening, *, now: datet
         occurred_at=now,
     )
     Event.objects.bulk_create([event], ignore_conflicts=True)
-    if not Event.objects.filter(pk=event.pk).exists() or not author.email:
+    if not Event.objects.filter(pk=event.pk).exists() or not _may_hear(author, project_id):
         return
     notification = Notification(
         project_id=project_id,
@@ -81,6 +81,12 @@ def announce(project_id: uuid.UUID, author: User, what: Happening, *, now: datet
     )
     notification.save(force_insert=True)
     hint(DELIVER, notification.pk)
+
+
+def _may_hear(person: User, project_id: uuid.UUID) -> bool:
+    """Whether the person can be reached and is still of the project."""
+    member = Membership.objects.filter(project_id=project_id, user=person).exists()
+    return bool(person.email) and person.is_active and member
 
 
 def deliver(notification_id: uuid.UUID, *, now: datetime) -> None:

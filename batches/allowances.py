@@ -6,6 +6,7 @@ rather than retried. Source: ITU-T I.371, "virtual scheduling"; Redis gives the 
 """
 
 import asyncio
+import random
 import time
 from dataclasses import dataclass
 
@@ -25,11 +26,16 @@ local interval, burst, units = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(AR
 local booked = tonumber(redis.call('GET', KEYS[1])) or now
 local start = math.max(booked, now)
 local wait = math.max(0, start - (burst - 1) * interval - now)
+if units > 0 and wait > tonumber(ARGV[4]) then
+    return -math.ceil(wait)
+end
 local after = math.max(start + units * interval, now)
 redis.call('SET', KEYS[1], tostring(after), 'PX', math.ceil(after - now + burst * interval + 1000))
 return math.ceil(wait)
 """
 _KEY = "es:allowance:"
+# Nothing is booked further ahead: a call that is given up while it waits loses its booking.
+_AHEAD_MS = 1_000
 # Redis away: each process keeps to this share, as it cannot know how many others there are.
 _SHARE_ALONE = 0.25
 # Then Redis is tried again: a stalled one would hold up each call for its time limit.
@@ -67,19 +73,25 @@ class Allowance:
         self._alone_until = 0.0
 
     async def take(self, rate: Rate, units: float = 1) -> None:
-        """Wait until `units` may be used. They are booked before the wait."""
-        wait_ms = await self.book(rate, units)
+        """Wait until `units` may be used. They are booked a moment before."""
+        while (wait_ms := await self.book(rate, units)) < 0:
+            # Not yet: asked again when it is near, and not by all that wait at the same instant.
+            pause_ms = min(-wait_ms, random.uniform(0.5, 1) * _AHEAD_MS)  # noqa: S311  spread only
+            await asyncio.sleep(pause_ms / 1000)
         if wait_ms > 0:
             await asyncio.sleep(wait_ms / 1000)
 
     async def book(self, rate: Rate, units: float) -> float:
-        """Book `units` (negative: give back) and return the milliseconds to wait."""
+        """Book `units` (negative: give back) and return the milliseconds to wait.
+
+        Negative: that long to wait, and nothing was booked because it is too far ahead.
+        """
         if time.monotonic() < self._alone_until:
             return self._book_alone(rate, units)
         try:
             return float(
                 await self._script(
-                    keys=[_KEY + rate.key], args=[rate.interval_ms, rate.burst, units]
+                    keys=[_KEY + rate.key], args=[rate.interval_ms, rate.burst, units, _AHEAD_MS]
                 )
             )
         except (RedisError, OSError) as error:

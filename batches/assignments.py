@@ -61,10 +61,10 @@ def read(batch_id: uuid.UUID, *, now: datetime) -> Assignment | None:
 
 def _rates(batch: Batch, endpoint: ModelEndpoint) -> tuple[Rate, ...]:
     rates = []
-    if batch.delay_ms:
-        rates.append(Rate(f"batch:{batch.pk}", batch.delay_ms))
     if endpoint.requests_per_minute:
         rates.append(Rate.per_minute(f"requests:{endpoint.pk}", endpoint.requests_per_minute))
+    if batch.delay_ms:
+        rates.append(Rate(f"batch:{batch.pk}", batch.delay_ms))
     return tuple(rates)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Sum
 
+from access import audit, rows
+from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.hints import hint
 from alerts import prices
-from batches import endpoints, signals
+from batches import budgets, endpoints, signals
 from batches.models import (
     BATCH_OPEN,
     Batch,
@@ -47,6 +49,12 @@ class Config:
     parameters: dict[str, Any] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     name: str = ""
+
+    @classmethod
+    def stored(cls, config: dict[str, Any], *, name: str) -> "Config":
+        """Return what a schedule keeps as JSON."""
+        money = config.get("max_cost")
+        return cls(**config | {"max_cost": None if money is None else Decimal(money)}, name=name)
 
 
 def create(
@@ -105,26 +113,37 @@ def create(
 def wake(batch: Batch, now: datetime) -> None:
     """Hint as many workers as the batch's concurrency needs."""
     Batch.objects.filter(pk=batch.pk).update(hinted_at=now)
-    for _ in range(-(-batch.concurrency // CALLS_PER_WORKER)):
-        hint(WORK, batch.pk)
+    hint(WORK, batch.pk, times=-(-batch.concurrency // CALLS_PER_WORKER))
 
 
 def cancel(batch: Batch, *, now: datetime, reason: str = "Cancelled.") -> bool:
     """Stop the batch; calls in flight are dropped. Return False when it had ended already."""
     with transaction.atomic():
-        locked = Batch.objects.select_for_update().get(pk=batch.pk)
-        return finish(locked, BatchStatus.CANCELLED, now=now, error_message=reason)
+        return finish(rows.locked(batch), BatchStatus.CANCELLED, now=now, error_message=reason)
+
+
+def delete(actor: Actor, batch: Batch) -> None:
+    """Delete a batch that has ended, with its results.
+
+    Raises:
+        Conflict: it is under way.
+    """
+    with transaction.atomic():
+        batch = rows.locked(batch)
+        if batch.status in BATCH_OPEN:
+            raise Conflict("This batch is under way. Cancel it first.")
+        audit.record(actor, "batch.deleted", batch)
+        batch.delete()
 
 
 def resume(batch: Batch, *, now: datetime) -> Batch:
     """Run what is missing or met an error of the endpoint; what has an outcome stays.
 
     Raises:
-        Conflict: it is under way, or nothing is missing.
-        Invalid: its suite or endpoint is gone.
+        Conflict: it is under way, nothing is missing, or its suite or endpoint is gone.
     """
     with transaction.atomic():
-        batch = Batch.objects.select_for_update().get(pk=batch.pk)
+        batch = rows.locked(batch)
         if batch.status in BATCH_OPEN:
             raise Conflict("This batch is under way; there is nothing to resume.")
         if batch.endpoint_id is None or batch.suite_id is None:
@@ -141,6 +160,7 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
         Batch.objects.filter(pk=batch.pk).move(
             BatchStatus.PENDING,
             completed_at=None,
+            started_at=None,
             p95_latency_ms=None,
             error_class="",
             error_message="",
@@ -158,7 +178,6 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
 
 # About what one token of English has; the first answers replace the guess.
 _CHARACTERS_PER_TOKEN = 4
-_ANSWER_TOKENS = 500
 
 
 def _expected_call_cost(suite: TestSuite, endpoint: ModelEndpoint, config: Config) -> Decimal:
@@ -178,7 +197,7 @@ def _expected_call_cost(suite: TestSuite, endpoint: ModelEndpoint, config: Confi
     cost = prices.cost(
         endpoints.prices(endpoint),
         input_tokens=round(characters / _CHARACTERS_PER_TOKEN),
-        output_tokens=asked if isinstance(asked, int) else _ANSWER_TOKENS,
+        output_tokens=budgets.answer_tokens(asked),
     )
     if cost is None:
         raise Invalid.field(

@@ -5,6 +5,17 @@ from decimal import Decimal
 from access.errors import Invalid
 from batches.models import Batch
 
+# A guess for an answer whose length nobody limited.
+_ANSWER_TOKENS = 500
+_MOST_TOKENS = 1_000_000
+
+
+def answer_tokens(max_tokens: object) -> int:
+    """Return how many tokens to expect of an answer, where the call asks for `max_tokens`."""
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int):
+        return _ANSWER_TOKENS
+    return min(max(max_tokens, 1), _MOST_TOKENS)
+
 
 def check_change(batch: Batch, max_cost: Decimal | None) -> None:
     """Refuse a budget that could not be kept.
@@ -12,7 +23,7 @@ def check_change(batch: Batch, max_cost: Decimal | None) -> None:
     Raises:
         Invalid: the batch was made without one, so nobody asked what its calls cost.
     """
-    if max_cost is not None and batch.max_cost is None:
+    if max_cost is not None and batch.max_cost is None and not batch.expected_call_cost:
         raise Invalid.field(
             "max_cost", "This batch was made without a budget. Make a new one with max_cost."
         )

@@ -2,17 +2,21 @@
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 from access import egress
 from access.egress import PrivateHosts, Session
+from access.errors import RateLimited
 from batches.providers import PROVIDERS
 from batches.providers.base import Answer, Call, CallFailed, Endpoint, ErrorClass
 
 _RATE_LIMITED = 429
 _CHECK_TIMEOUT_S = 15.0
+MOST_CHECKS = 4
+_checks = threading.BoundedSemaphore(MOST_CHECKS)
 _BAD_REQUEST = 400
 
 
@@ -147,13 +151,23 @@ async def check(
 def check_now(
     endpoint: Endpoint, private: PrivateHosts, *, timeout_s: float = _CHECK_TIMEOUT_S
 ) -> CheckResult:
-    """Do as `check`, for callers without a running loop (a view). Open no transaction around it."""
+    """Do as `check`, for callers without a running loop (a view). Open no transaction around it.
+
+    Raises:
+        RateLimited: MOST_CHECKS are under way in this process. A server that answers nothing must
+            not take all threads of the web process.
+    """
 
     async def with_session() -> CheckResult:
         async with egress.session(private=private, limit=1) as session:
             return await check(session, endpoint, timeout_s=timeout_s)
 
-    return asyncio.run(with_session())
+    if not _checks.acquire(blocking=False):
+        raise RateLimited("Too many endpoints are being checked at once.", retry_after=5)
+    try:
+        return asyncio.run(with_session())
+    finally:
+        _checks.release()
 
 
 async def _attempt(session: Session, endpoint: Endpoint, question: Call, left_s: float) -> Answer:

@@ -35,6 +35,11 @@ class Claim:
     # It lost its workers before, so it runs alone and cannot take others along.
     suspect: bool = False
 
+    @property
+    def fence(self) -> tuple[int, int]:
+        """What a write must match: the job, and the number of its claim."""
+        return self.job_id, self.claim_no
+
 
 @dataclass(frozen=True)
 class Result:
@@ -116,33 +121,44 @@ def ahead(concurrency: int) -> int:
     return 0 if concurrency > CALLS_PER_WORKER else -(-concurrency // 2)
 
 
-def renew(claims: Collection[Claim], *, now: datetime) -> set[int]:
-    """Lengthen the leases and return the ids of the jobs that are still this worker's."""
+def renew(claims: Collection[Claim], *, now: datetime) -> set[tuple[int, int]]:
+    """Lengthen the leases and return the fences of the claims that still hold."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE batches_job j SET lease_expires_at = %s
             FROM unnest(%s::bigint[], %s::int[]) AS mine(id, claim_no)
             WHERE j.id = mine.id AND j.claim_no = mine.claim_no AND j.status = 'running'
-            RETURNING j.id
+            RETURNING j.id, j.claim_no
             """,
             [_lease_end(now), [c.job_id for c in claims], [c.claim_no for c in claims]],
         )
-        return {row[0] for row in cursor.fetchall()}
+        return set(cursor.fetchall())
 
 
-def give_back(batch_id: uuid.UUID, claims: Collection[Claim], *, now: datetime) -> None:
-    """Return jobs without a result: others may claim them at once."""
+def give_back(
+    batch_id: uuid.UUID,
+    claims: Collection[Claim],
+    *,
+    called: Collection[Claim] = (),
+    now: datetime,
+) -> None:
+    """Return jobs without a result: others may claim them at once.
+
+    Of them `called` were under way when they were stopped, so their reservation counts as spent.
+    """
     with transaction.atomic():
         batch = Batch.objects.select_for_update().filter(pk=batch_id).first()
         if batch is None:
             return
+        paid = {claim.fence for claim in called} if batch.max_cost is not None else set()
         for claim in claims:
             held = Job.objects.filter(pk=claim.job_id, claim_no=claim.claim_no, status="running")
             if held.move(without_worker(batch), lease_expires_at=None):
                 batch.running -= 1
                 batch.reserved_cost -= claim.reserved_cost
-        batch.save(update_fields=["running", "reserved_cost", "updated_at"])
+                _spend(batch, [claim.reserved_cost] if claim.fence in paid else [])
+        batch.save(update_fields=["running", "reserved_cost", "total_cost", "updated_at"])
 
 
 def without_worker(batch: Batch) -> JobStatus:
@@ -156,7 +172,8 @@ def without_worker(batch: Batch) -> JobStatus:
 
 def _hand_out(batch: Batch, room: int, alone: bool, now: datetime) -> list[Claim]:
     """Claim the next jobs of the locked batch and note that it is being worked on."""
-    changes: dict[str, Any] = {"hinted_at": now}
+    # Who asks for nothing only waits for its last calls: others may be woken meanwhile.
+    changes: dict[str, Any] = {"hinted_at": now} if room > 0 else {}
     claims = _claim(batch, "lost_workers < %s", room, now) if room > 0 else []
     if room > 0 and alone and not claims:
         claims = _claim(batch, "lost_workers >= %s", 1, now)
@@ -168,7 +185,7 @@ def _hand_out(batch: Batch, room: int, alone: bool, now: datetime) -> list[Claim
     if batch.status == BatchStatus.PENDING and claims:
         changes["started_at"] = batch.started_at or now
         rows.move(BatchStatus.RUNNING, **changes)
-    else:
+    elif changes:
         rows.update(**changes)
     return claims
 
@@ -180,9 +197,11 @@ def _claim(batch: Batch, condition: str, room: int, now: datetime) -> list[Claim
             WITH claimed AS (
                 UPDATE batches_job SET status = 'running', claim_no = claim_no + 1,
                     lease_expires_at = %s, started_at = %s, reserved_cost = %s
-                WHERE id IN (SELECT id FROM batches_job
+                -- An array is made once; IN may be planned to ask again for every row, and with
+                -- locked rows passed over each time the limit would not hold.
+                WHERE id = ANY(ARRAY(SELECT id FROM batches_job
                     WHERE batch_id = %s AND status = 'pending' AND {condition}
-                    ORDER BY ordinal, repeat LIMIT %s FOR UPDATE)
+                    ORDER BY ordinal, repeat LIMIT %s FOR UPDATE))
                 RETURNING *)
             SELECT id, claim_no, case_id, reserved_cost, lost_workers >= %s
             FROM claimed ORDER BY ordinal, repeat
@@ -223,7 +242,7 @@ _WRITE = f"""
     FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, claim_no int,
         {", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())})
     WHERE j.id = r.id AND j.claim_no = r.claim_no AND j.status = 'running' AND j.batch_id = %s
-    RETURNING j.id, j.reserved_cost
+    RETURNING j.id, j.claim_no, j.reserved_cost
 """  # noqa: S608
 
 
@@ -236,13 +255,17 @@ def _take_in(batch: Batch, results: Sequence[Result], now: datetime) -> None:
     ]
     with connection.cursor() as cursor:
         cursor.execute(_WRITE, [now, json.dumps(rows, default=str), batch.pk])
-        accepted = dict(cursor.fetchall())
-    written = [result for result in results if result.claim.job_id in accepted]
+        # By the claim, not the job: a worker that was away may bring two results of one job.
+        reserved = {(job_id, claim_no): cost for job_id, claim_no, cost in cursor.fetchall()}
+    written = [result for result in results if result.claim.fence in reserved]
     if not written:
         return
     _count(batch, written)
     batch.running -= len(written)
-    batch.reserved_cost -= sum(accepted.values())
+    batch.reserved_cost -= sum(reserved.values())
+    if batch.max_cost is not None:
+        # Called, and nobody said for how much: the budget counts what was set aside.
+        _spend(batch, [r.claim.reserved_cost for r in written if r.cost is None and r.attempts])
     batch.save(update_fields=[*_COUNTERS, "running", "reserved_cost", "updated_at"])
     errors = [(result.error_class, result.error_message) for result in written]
     if endings.if_hopeless(batch, errors, now):
@@ -279,8 +302,10 @@ def _count(batch: Batch, results: Sequence[Result]) -> None:
         batch.done += 1
         counter = _COUNTER_OF[result.outcome]
         setattr(batch, counter, getattr(batch, counter) + 1)
-        broken = result.error_class == "infra"
-        batch.consecutive_infra = batch.consecutive_infra + 1 if broken else 0
+        if result.error_class == "infra":
+            batch.consecutive_infra += 1
+        elif result.error_class != "timeout":
+            batch.consecutive_infra = 0
         if result.score is not None:
             batch.score_sum += result.score * result.weight
             batch.weight_sum += result.weight
@@ -293,7 +318,12 @@ def _count(batch: Batch, results: Sequence[Result]) -> None:
         batch.input_tokens += result.input_tokens or 0
         batch.output_tokens += result.output_tokens or 0
         if result.cost is not None:
-            batch.total_cost = (batch.total_cost or Decimal(0)) + result.cost
+            _spend(batch, [result.cost])
+
+
+def _spend(batch: Batch, costs: Sequence[Decimal]) -> None:
+    if costs:
+        batch.total_cost = (batch.total_cost or Decimal(0)) + sum(costs)
 
 
 def _lease_end(now: datetime) -> datetime:

@@ -2,14 +2,15 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from yarl import URL
 
-from access import audit
+from access import audit, rows
 from access.actors import Actor
 from access.addresses import PrivateHosts
 from access.egress import check_headers, check_url
@@ -28,16 +29,24 @@ def create(actor: Actor, **fields: Any) -> ModelEndpoint:
         Invalid: a field breaks a rule, or the name is taken.
     """
     endpoint = ModelEndpoint(project=actor.project, user=actor.user)
-    return _save(actor, endpoint, fields, "endpoint.created")
+    _assign(endpoint, fields)
+    with _explained():
+        endpoint.save(force_insert=True)
+    audit.record(actor, "endpoint.created", endpoint, {"fields": sorted(fields)})
+    return endpoint
 
 
 def change(actor: Actor, endpoint: ModelEndpoint, **fields: Any) -> ModelEndpoint:
     """Change the given fields. Another origin in `base_url` clears the stored credentials."""
-    before = _origin(endpoint.base_url)
-    if "base_url" in fields and _origin(fields["base_url"]) != before:
-        # Whoever may edit must not be able to send the stored key to a host of their own.
-        fields = {"api_key": "", "headers": ""} | fields
-    return _save(actor, endpoint, fields, "endpoint.changed")
+    with _explained():
+        endpoint = rows.locked(endpoint)
+        if "base_url" in fields and _origin(fields["base_url"]) != _origin(endpoint.base_url):
+            # Whoever may edit must not be able to send the stored key to a host of their own.
+            fields = {"api_key": "", "headers": ""} | fields
+        _assign(endpoint, fields)
+        endpoint.save(update_fields=[*{*fields, "base_url"}, "updated_at"])
+        audit.record(actor, "endpoint.changed", endpoint, {"fields": sorted(fields)})
+    return endpoint
 
 
 def delete(actor: Actor, endpoint: ModelEndpoint) -> None:
@@ -110,20 +119,23 @@ def _text(secret: Secret | str) -> str:
     return secret.reveal() if isinstance(secret, Secret) else secret
 
 
-def _save(
-    actor: Actor, endpoint: ModelEndpoint, fields: Mapping[str, Any], action: str
-) -> ModelEndpoint:
+def _assign(endpoint: ModelEndpoint, fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         setattr(endpoint, name, _encoded(value) if name == "headers" else value)
     _check(endpoint)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Open a transaction; say in words which rule of the database was broken in it."""
     try:
         with transaction.atomic():
-            endpoint.save()
+            yield
     except IntegrityError as error:
-        raise _explained(error) from None
-    changed = sorted(fields)
-    audit.record(actor, action, endpoint, {"fields": changed})
-    return endpoint
+        if "one_endpoint_of_a_name" in str(error):
+            complaint = "An endpoint of this project has this name already."
+            raise Invalid.field("name", complaint) from None
+        raise Conflict("The endpoint breaks a rule of the database; nothing was saved.") from None
 
 
 def _encoded(headers: Mapping[str, str] | Secret | str) -> Secret | str:
@@ -138,6 +150,8 @@ def _encoded(headers: Mapping[str, str] | Secret | str) -> Secret | str:
 
 def _check(endpoint: ModelEndpoint) -> None:
     if endpoint.provider == Provider.DEMO:
+        # It is served by this very service, which knows its address.
+        endpoint.base_url = ""
         return
     if not endpoint.base_url:
         raise Invalid.field("base_url", "Give the address of the API, like https://api.example/v1.")
@@ -152,9 +166,3 @@ def _origin(url: str) -> str:
         return str(URL(url).origin()) if url else ""
     except ValueError:
         return url
-
-
-def _explained(error: IntegrityError) -> Refusal:
-    if "one_endpoint_of_a_name" in str(error):
-        return Invalid.field("name", "An endpoint of this project has this name already.")
-    return Conflict("The endpoint breaks a rule of the database and was not saved.")

@@ -15,10 +15,11 @@ from django.conf import settings
 
 from access import clock, egress
 from access.errors import Refusal
-from batches import assignments, calls, claims, endings, endpoints, rescues, suites
+from access.hints import hint
+from batches import assignments, budgets, calls, claims, endings, endpoints, rescues, suites
 from batches.allowances import Allowance
 from batches.assignments import Assignment
-from batches.batches import CALLS_PER_WORKER
+from batches.batches import CALLS_PER_WORKER, WORK
 from batches.cases import CaseDraft, rendered
 from batches.claims import Claim, Exchange, Result, ahead
 from batches.database_thread import DatabaseThread
@@ -35,6 +36,8 @@ GATHER_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 # After so long a slice makes way for a batch that nobody works on.
 QUANTUM_SECONDS = 5.0
+# From so many characters on an answer is scored beside the loop.
+HEAVY_CHARACTERS = 20_000
 # Of the time a worker has to go down; the rest is for giving back what did not land.
 LANDING_SHARE = 0.6
 
@@ -71,6 +74,9 @@ class _Slice:
         self._window = Window(self._job)
         # Of the claims that are held, and no longer: a batch may have 100,000.
         self._cases: dict[int, CaseDraft] = {}
+        # Claims whose call has begun: stopped now, it may have to be paid for all the same.
+        self._called: set[Claim] = set()
+        self._handed_on = False
         self._database = DatabaseThread("database")
         self._leases = DatabaseThread("leases")
 
@@ -108,10 +114,19 @@ class _Slice:
             await self._take_off(answer)
             if not self._window.size:
                 # Asked for and not had: others fill the concurrency, and hint for what is left.
-                return want == 0 and answer.waiting > 0
+                return want == 0 and answer.waiting > 0 and not self._handed_on
+            if answer.waiting and await self._over():
+                await self._hand_on()
             if self._out_of_patience():
-                return True
+                return not self._handed_on
             results = await self._window.results(patience=LOOK_SECONDS, gather=GATHER_SECONDS)
+
+    async def _hand_on(self) -> None:
+        """Wake another worker at once, rather than when the slowest call has landed."""
+        if not self._handed_on and not self._stopping():
+            self._handed_on = True
+            batch_id = self._assignment.batch_id
+            await self._database.run(lambda: hint(WORK, batch_id))
 
     async def _wanted(self) -> int:
         """Return how many further jobs to ask for: none at the slice's end, or beside a suspect."""
@@ -178,26 +193,49 @@ class _Slice:
                 error_class=ErrorClass.INFRA,
                 error_message="Its case was deleted while the batch ran.",
             )
+        try:
+            return await self._called_and_scored(claim, case)
+        except Exception as error:
+            # A bug of ours must not take the answers of others along.
+            logger.exception("call failed unexpectedly", job=claim.job_id)
+            return Result(
+                claim,
+                JobOutcome.ERROR,
+                attempts=1,
+                wall_ms=0,
+                error_class=ErrorClass.INFRA,
+                error_message=f"evalsched failed here: {type(error).__name__}. See the logs.",
+            )
+        finally:
+            self._called.discard(claim)
+
+    async def _called_and_scored(self, claim: Claim, case: CaseDraft) -> Result:
         question = Call(rendered(case), self._assignment.parameters, self._assignment.timeout_s)
         outcome = await calls.call(
             self._session,
             self._assignment.endpoint,
             question,
             deadline=self._assignment.deadline,
-            before=lambda: self._allowed(question),
+            before=lambda: self._allowed(claim, question),
         )
         await self._correct(question, outcome)
         if outcome.error_class in ENDPOINTS_FAULT:
             # It may be the batch's end: its place stays empty until the batch was asked.
             self._window.limit -= 1
-        return result_of(claim, case, outcome, self._assignment.prices)
+        prices = self._assignment.prices
+        if outcome.answer is None or len(outcome.answer.output) < HEAVY_CHARACTERS:
+            return result_of(claim, case, outcome, prices)
+        # Long texts take long to compare, and the leases have to be renewed meanwhile.
+        return await asyncio.to_thread(result_of, claim, case, outcome, prices)
 
-    async def _allowed(self, question: Call) -> None:
+    async def _allowed(self, claim: Claim, question: Call) -> None:
         """Wait until the endpoint's limits and the batch's delay let one more call start."""
-        for rate in self._assignment.rates:
-            await self._allowance.take(rate)
         if self._assignment.tokens:
             await self._allowance.take(self._assignment.tokens, _tokens_of(question))
+        # The batch's delay comes last: nothing waits between it and the call.
+        for rate in self._assignment.rates:
+            await self._allowance.take(rate)
+        self._called.add(claim)
 
     async def _correct(self, question: Call, outcome: calls.Outcome) -> None:
         """Book what the call really used beyond the guesses, one an attempt, or give it back."""
@@ -227,9 +265,9 @@ class _Slice:
             except Exception as error:  # noqa: BLE001  the database may be back for the next one
                 logger.warning("leases not renewed", error=repr(error))
                 continue
-            self._window.drop({claim.job_id for claim in held} - kept)
+            self._window.drop({claim for claim in held if claim.fence not in kept})
 
-    async def _renewed(self, held: list[Claim]) -> set[int]:
+    async def _renewed(self, held: list[Claim]) -> set[tuple[int, int]]:
         return await self._leases.run(lambda: claims.renew(held, now=clock.database_now()))
 
     async def _give_back(self, held: list[Claim]) -> None:
@@ -237,11 +275,16 @@ class _Slice:
         if not held:
             return
         batch_id = self._assignment.batch_id
-        await self._database.run(lambda: claims.give_back(batch_id, held, now=clock.database_now()))
+        called = [claim for claim in held if claim in self._called]
+        await self._database.run(
+            lambda: claims.give_back(batch_id, held, called=called, now=clock.database_now())
+        )
+        for claim in held:
+            self._cases.pop(claim.job_id, None)
+            self._called.discard(claim)
 
 
 def _tokens_of(question: Call) -> float:
     """Guess the tokens of a question with its answer, at four characters a token."""
     asked = sum(len(turn["content"]) for turn in question.messages) / 4
-    limit = question.parameters.get("max_tokens")
-    return asked + (limit if isinstance(limit, int) else 200)
+    return asked + budgets.answer_tokens(question.parameters.get("max_tokens"))

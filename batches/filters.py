@@ -3,6 +3,7 @@
 import django_filters
 from django.db.models import QuerySet
 
+from access.api.filters import YesOrNo
 from batches.models import Batch, BatchStatus, Job, JobOutcome, JobStatus
 
 
@@ -19,7 +20,7 @@ class BatchFilter(django_filters.FilterSet):
 class JobFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(choices=JobStatus.choices)
     outcome = django_filters.ChoiceFilter(choices=JobOutcome.choices)
-    passed = django_filters.BooleanFilter(method="by_passed")
+    passed = YesOrNo(method="by_passed")
     tag = django_filters.CharFilter(field_name="tags", lookup_expr="contains", method="by_tag")
 
     class Meta:

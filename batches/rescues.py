@@ -1,15 +1,19 @@
 """What the tick does for batches: frees what lost its worker, ends what is late, wakes workers."""
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db import transaction
+import structlog
+from django.db import DatabaseError, transaction
 from django.db.models import F
 
 from batches import batches, endings
 from batches.claims import without_worker
 from batches.models import Batch, Job, JobOutcome, JobStatus
+
+logger = structlog.get_logger(__name__)
 
 # The fourth lost worker is the job's doing: it ends as an error instead of a fifth attempt.
 MOST_LOST_WORKERS = 4
@@ -22,21 +26,14 @@ def free_lost(now: datetime) -> int:
     """Free the jobs whose lease has ended, and return how many batches had some."""
     lost = Job.objects.filter(status=JobStatus.RUNNING, lease_expires_at__lt=now)
     found = sorted(set(lost.values_list("batch_id", flat=True)))
-    for batch_id in found:
-        with transaction.atomic():
-            _free(batch_id, now)
-    return len(found)
+    return sum(_each(batch_id, _free, now) for batch_id in found)
 
 
 def end_late(now: datetime) -> int:
     """End the batches whose deadline has passed while no worker looked. Return how many."""
     late = Batch.objects.open().filter(deadline_at__lt=now)
-    ended = 0
-    for batch_id in late.values_list("pk", flat=True)[:_AT_ONCE]:
-        with transaction.atomic():
-            batch = Batch.objects.select_for_update().get(pk=batch_id)
-            ended += endings.in_time(batch, now)
-    return ended
+    found = list(late.values_list("pk", flat=True)[:_AT_ONCE])
+    return sum(_each(batch_id, endings.in_time, now) for batch_id in found)
 
 
 def wake_idle(now: datetime) -> int:
@@ -58,8 +55,18 @@ def others_wait(batch_id: uuid.UUID) -> bool:
     return idle.exclude(pk=batch_id).exists()
 
 
-def _free(batch_id: uuid.UUID, now: datetime) -> None:
-    batch = Batch.objects.select_for_update().get(pk=batch_id)
+def _each(batch_id: uuid.UUID, rescue: Callable[[Batch, datetime], bool], now: datetime) -> bool:
+    """Do `rescue` to one locked batch; what goes wrong with it does not stop the others."""
+    try:
+        with transaction.atomic():
+            batch = Batch.objects.select_for_update().filter(pk=batch_id).first()
+            return batch is not None and rescue(batch, now)
+    except DatabaseError as error:
+        logger.warning("batch not rescued", batch=str(batch_id), error=repr(error))
+        return False
+
+
+def _free(batch: Batch, now: datetime) -> bool:
     # Locked and looked at again: a lease may have been renewed at the last moment.
     lost = list(
         Job.objects.select_for_update()
@@ -93,3 +100,4 @@ def _free(batch_id: uuid.UUID, now: datetime) -> None:
     # Those that were lost were perhaps all that worked on it, also where nothing was freed.
     if not endings.of_itself(batch, now) and lost:
         batches.wake(batch, now)
+    return bool(lost)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from access import audit
+from access import audit, rows
 from access.actors import Actor
 from access.errors import Invalid
 from batches import cases
@@ -19,6 +19,7 @@ from batches.users import refuse_if_used
 # What one batch can run in reasonable time, and one version be compared by.
 MAX_CASES = 100_000
 _CHUNK = 2_000
+_NAME_TAKEN = Invalid.field("name", "A suite of this project has this name already.")
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,28 @@ class Import:
 
 
 def create(actor: Actor, **fields: Any) -> TestSuite:
-    suite = TestSuite(project=actor.project, user=actor.user)
-    return _save(actor, suite, fields, "suite.created")
+    suite = TestSuite(project=actor.project, user=actor.user, **fields)
+    try:
+        with transaction.atomic():
+            suite.save(force_insert=True)
+    except IntegrityError:
+        raise _NAME_TAKEN from None
+    audit.record(actor, "suite.created", suite, {"fields": sorted(fields)})
+    return suite
 
 
 def change(actor: Actor, suite: TestSuite, **fields: Any) -> TestSuite:
-    return _save(actor, suite, fields, "suite.changed")
+    try:
+        with transaction.atomic():
+            suite = rows.locked(suite)
+            for name, value in fields.items():
+                setattr(suite, name, value)
+            # These alone: the version belongs to `put`.
+            suite.save(update_fields=[*fields, "updated_at"])
+    except IntegrityError:
+        raise _NAME_TAKEN from None
+    audit.record(actor, "suite.changed", suite, {"fields": sorted(fields)})
+    return suite
 
 
 def delete(actor: Actor, suite: TestSuite) -> None:
@@ -79,7 +96,7 @@ def put(
     """
     _refuse_repeated_keys(drafts)
     with transaction.atomic():
-        suite = TestSuite.objects.select_for_update().get(pk=suite.pk)
+        suite = rows.locked(suite)
         current = {case.key: case for case in TestCase.objects.filter(suite=suite).current()}
         wanted = {draft.key: draft for draft in drafts}
         fresh = [draft for draft in drafts if draft.key not in current]
@@ -113,7 +130,7 @@ def put(
 def remove(actor: Actor, suite: TestSuite, case: TestCase) -> None:
     """Take a case out of the suite, in a new version. Earlier versions keep it."""
     with transaction.atomic():
-        suite = TestSuite.objects.select_for_update().get(pk=suite.pk)
+        suite = rows.locked(suite)
         if TestCase.objects.filter(pk=case.pk).current().exists():
             _next_version(suite, [case.pk], [], {})
             audit.record(actor, "suite.case_removed", suite, {"key": case.key})
@@ -146,13 +163,13 @@ def _next_version(
         TestCase.objects.filter(suite=suite).order_by("-position").values_list("position").first()
     )
     end = last[0] + 1 if last else 0
-    rows = []
+    fresh = []
     for draft in drafts:
         position = positions.get(draft.key)
         if position is None:
             position, end = end, end + 1
-        rows.append(_row(suite, draft, position))
-    TestCase.objects.bulk_create(rows, batch_size=_CHUNK)
+        fresh.append(_row(suite, draft, position))
+    TestCase.objects.bulk_create(fresh, batch_size=_CHUNK)
     pairs = list(
         TestCase.objects.filter(suite=suite)
         .current()
@@ -184,15 +201,3 @@ def _refuse_repeated_keys(drafts: Sequence[CaseDraft]) -> None:
         if draft.key in seen:
             raise Invalid.field(f"cases[{index}].key", f"The key '{draft.key}' occurs twice.")
         seen.add(draft.key)
-
-
-def _save(actor: Actor, suite: TestSuite, fields: dict[str, Any], action: str) -> TestSuite:
-    for name, value in fields.items():
-        setattr(suite, name, value)
-    try:
-        with transaction.atomic():
-            suite.save()
-    except IntegrityError:
-        raise Invalid.field("name", "A suite of this project has this name already.") from None
-    audit.record(actor, action, suite, {"fields": sorted(fields)})
-    return suite

@@ -12,12 +12,12 @@ from rest_framework.response import Response
 
 from access import audit
 from access.api.views import ApiView
-from access.errors import Conflict, Invalid
+from access.errors import Invalid
 from batches import batches, budgets, calls, cases, endpoints, suites
 from batches.batches import Config
 from batches.filters import BatchFilter, JobFilter
 from batches.imports import jsonl
-from batches.models import BATCH_OPEN, Batch, Job, ModelEndpoint, TestCase, TestSuite
+from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
 from batches.serializers import (
     BatchChangeSerializer,
     BatchSerializer,
@@ -162,6 +162,8 @@ class OneTestCase(_OfSuite):
         suite, case = self.suite(), self.found(self.current(), pk=case_id)
         if not isinstance(request.data, dict):
             raise Invalid("A case is a JSON object.")
+        if request.data.get("key", case.key) != case.key:
+            raise Invalid.field("key", "A key names the case and stays. Add another case instead.")
         draft = self.draft(suites.draft_of(case).as_json() | request.data | {"key": case.key})
         suites.put(self.actor, suite, [draft])
         return self.shown(self.current().get(key=draft.key))
@@ -255,11 +257,7 @@ class OneBatch(ApiView):
         return self.shown(batch)
 
     def delete(self, request: Request, batch_id: Any) -> Response:
-        batch = self.found(pk=batch_id)
-        if batch.status in BATCH_OPEN:
-            raise Conflict("This batch is under way. Cancel it first.")
-        audit.record(self.actor, "batch.deleted", batch)
-        batch.delete()
+        batches.delete(self.actor, self.found(pk=batch_id))
         return Response(status=204)
 
 

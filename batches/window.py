@@ -61,11 +61,11 @@ class Window:
         self._waiting.clear()
         return grounded
 
-    def drop(self, job_ids: set[int]) -> None:
-        """Stop the calls of these jobs; they are somebody else's now."""
-        self._waiting = deque(claim for claim in self._waiting if claim.job_id not in job_ids)
+    def drop(self, lost: set[Claim]) -> None:
+        """Stop the calls of these claims; their jobs are somebody else's now."""
+        self._waiting = deque(claim for claim in self._waiting if claim not in lost)
         for task, claim in list(self._flying.items()):
-            if claim.job_id in job_ids:
+            if claim in lost:
                 task.cancel()
 
     async def close(self) -> list[Claim]:

@@ -14,6 +14,10 @@ _SHARED: list[Any] = [
 ]
 
 
+# Of the configuration, at a terminal; the JSON logs hold all of it.
+_CONFIGURATION = ("event", "level", "process", "database", "data_dir", "tick_seconds", "SECRET_KEY")
+
+
 def configure(config: dict[str, str]) -> None:
     """Set up structlog and the standard library's logging with the same processors.
 
@@ -71,6 +75,8 @@ def configure(config: dict[str, str]) -> None:
 
 def _brief(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
     """Drop what a person at a terminal does not need on every line."""
+    if event.get("event") == "configuration":
+        event = {name: event[name] for name in _CONFIGURATION if name in event}
     for name in ("logger", "timestamp", "task_id", "parent_task_id", "user_id", "request_id"):
         event.pop(name, None)
     return event

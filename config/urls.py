@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
+from django.views.decorators.cache import cache_page
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
@@ -15,12 +16,13 @@ OPEN = (
     path("api/cron/scheduled-evaluations/health", health.scheduler, name="scheduler"),
     # Closed unless EVALSCHED_METRICS_TOKEN is set, and then it asks for that.
     path("metrics", metrics.metrics, name="metrics"),
+    # The same for everybody, so it is made once an hour rather than for every reader.
+    path("api/schema", cache_page(3600)(SpectacularAPIView.as_view()), name="schema"),
+    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
 )
 
 urlpatterns = [
     *OPEN,
-    path("api/schema", SpectacularAPIView.as_view(), name="schema"),
-    path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("api/", include("access.urls")),
     path("api/", include("batches.urls")),
     path("api/", include("evalsched.urls")),

@@ -2,11 +2,12 @@
 
 import django_filters
 
+from access.api.filters import YesOrNo
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 
 
 class ScheduleFilter(django_filters.FilterSet):
-    is_active = django_filters.BooleanFilter()
+    is_active = YesOrNo()
     test_suite_id = django_filters.UUIDFilter(field_name="suite_id")
     model_id = django_filters.UUIDFilter(field_name="endpoint_id")
 

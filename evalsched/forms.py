@@ -31,8 +31,6 @@ PLAIN = (
     "catchup_policy",
     "catchup_window_minutes",
     "alert_on_failure",
-    "alert_on_regression",
-    "regression_threshold_percent",
 )
 CONFIG = ("concurrency", "repeats", "timeout_s")
 _LONGEST_TIMEOUT_S = 600

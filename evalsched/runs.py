@@ -12,13 +12,14 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import DataError, IntegrityError, connection, transaction
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
 
-from access import audit
+from access import audit, rows
 from access.actors import Actor
 from access.errors import Conflict, Refusal
 from access.hints import hint
-from batches import batches
+from batches import batches, endpoints, suites
 from batches.batches import Config
 from batches.models import BATCH_FINISHED, Batch, BatchStatus, Job, JobOutcome
 from evalsched import announcements, schedules
@@ -84,11 +85,11 @@ def start_queued(now: datetime) -> int:
         # Failing to start takes no place, so more may be looked at than there is room for.
         waiting = Run.objects.filter(status=RunStatus.TRIGGERED).order_by("scheduled_for", "pk")
         started = 0
-        for run in waiting.select_related("schedule__suite", "schedule__endpoint")[:_AT_ONCE]:
+        for run in waiting.select_related("schedule")[:_AT_ONCE]:
             if started >= room:
                 logger.info("at capacity", running=running + started, cap=running + room)
                 break
-            started += _start(run, now)
+            started += _start_safely(run, now)
         return started
 
 
@@ -96,8 +97,8 @@ def cancel(run: Run, *, now: datetime, reason: str = "Cancelled.") -> bool:
     """Stop a run and its batch. Return False when it had ended already."""
     with transaction.atomic():
         # The schedule first, as settling does: in the other order the two could deadlock.
-        Schedule.objects.select_for_update(no_key=True).get(pk=run.schedule_id)
-        run = Run.objects.select_for_update(no_key=True).get(pk=run.pk)
+        Schedule.objects.select_for_update(no_key=True).filter(pk=run.schedule_id).first()
+        run = rows.locked(run)
         moved = Run.objects.filter(pk=run.pk).move(
             RunStatus.CANCELLED, completed_at=now, error_message=reason
         )
@@ -144,11 +145,16 @@ def settle_lost(now: datetime) -> int:
             "pk", flat=True
         )
     )
-    for batch_id in finished:
-        settle(batch_id, now=now)
     orphans = list(running.filter(batch=None).values_list("pk", flat=True))
-    for run_id in orphans:
-        _fail_without_batch(run_id, now)
+    for settle_one, key in [
+        *((settle, batch_id) for batch_id in finished),
+        *((_fail_without_batch, run_id) for run_id in orphans),
+    ]:
+        try:
+            settle_one(key, now=now)
+        except (DatabaseError, ObjectDoesNotExist) as error:
+            # Its schedule was deleted at this moment, say; the others have their turn.
+            logger.warning("run not settled", key=str(key), error=repr(error))
     return len(finished) + len(orphans)
 
 
@@ -158,17 +164,27 @@ def _admission_is_ours() -> bool:
         return bool(cursor.fetchone()[0])
 
 
+def _start_safely(run: Run, now: datetime) -> bool:
+    """Start a run; what goes wrong with it is logged and does not stop the others."""
+    try:
+        with transaction.atomic():
+            return _start(run, now)
+    except (DatabaseError, ObjectDoesNotExist) as error:
+        logger.warning("run not started", run=str(run.pk), error=repr(error))
+        return False
+
+
 def _start(run: Run, now: datetime) -> bool:
-    """Make the run's batch, or fail the run with what is wrong."""
+    """Make the run's batch from its snapshot, or fail the run with what is wrong."""
     schedule = run.schedule
     deadline = now + timedelta(seconds=settings.EVALSCHED_RUN_TIMEOUT_SECONDS)
     try:
         with transaction.atomic():
             batch = batches.create(
                 user_id=schedule.user_id,
-                suite=schedule.suite,
-                endpoint=schedule.endpoint,
-                config=Config(name=schedule.name, **run.snapshot["batch_test_config"]),
+                suite=suites.find(run.project_id, uuid.UUID(run.snapshot["test_suite_id"])),
+                endpoint=endpoints.find(run.project_id, run.snapshot["model_id"]),
+                config=Config.stored(run.snapshot["batch_test_config"], name=schedule.name),
                 now=now,
                 deadline_at=deadline,
             )
@@ -180,7 +196,7 @@ def _start(run: Run, now: datetime) -> bool:
     except Refusal as refusal:
         _fail(run, refusal.message, now)
         return False
-    except (TypeError, ValueError, DataError, IntegrityError) as error:
+    except (TypeError, ValueError, ArithmeticError, DataError, IntegrityError) as error:
         # A configuration stored by hand or by an older release: it must not stop the others.
         logger.warning("run not started", run=str(run.pk), error=repr(error))
         _fail(run, NOT_STARTED.format(why=str(error).partition("\n")[0]), now)
@@ -199,7 +215,7 @@ def _fail(run: Run, why: str, now: datetime) -> None:
         _log_end(schedule, run)
 
 
-def _fail_without_batch(run_id: uuid.UUID, now: datetime) -> None:
+def _fail_without_batch(run_id: uuid.UUID, *, now: datetime) -> None:
     with transaction.atomic():
         run = Run.objects.get(pk=run_id)
         _fail(run, "Its batch was deleted while it ran.", now)

@@ -7,7 +7,7 @@ from typing import Any
 import structlog
 from django.db import IntegrityError, transaction
 
-from access import audit
+from access import audit, rows
 from access.actors import Actor
 from access.errors import Conflict, Invalid, Refusal
 from access.models import AuditEvent
@@ -57,11 +57,19 @@ def change(actor: Actor, schedule: Schedule, *, now: datetime, **fields: Any) ->
     """
     with transaction.atomic():
         # As it is now, not as the caller read it: a tick may have moved it on.
-        schedule = Schedule.objects.select_for_update().get(pk=schedule.pk)
+        schedule = rows.locked(schedule, "suite", "endpoint")
         _assign(schedule, fields, now)
         _save(schedule)
         audit.record(actor, "schedule.changed", schedule, {"fields": sorted(fields)})
     return schedule
+
+
+def toggle(actor: Actor, schedule: Schedule, *, now: datetime) -> Schedule:
+    """Switch the schedule on, or off if it is on."""
+    with transaction.atomic():
+        # Two at once are two: the second sees what the first has done.
+        active = not rows.locked(schedule).is_active
+        return change(actor, schedule, now=now, is_active=active)
 
 
 def set_active(actor: Actor, schedule: Schedule, active: bool, *, now: datetime) -> Schedule:
@@ -74,7 +82,7 @@ def set_active(actor: Actor, schedule: Schedule, active: bool, *, now: datetime)
 def delete(actor: Actor, schedule: Schedule, *, now: datetime) -> None:
     """Delete a schedule with its runs; what is under way is stopped first."""
     with transaction.atomic():
-        schedule = Schedule.objects.select_for_update().get(pk=schedule.pk)
+        schedule = rows.locked(schedule)
         for batch in Batch.objects.filter(runs__schedule=schedule, runs__status__in=RUN_OPEN):
             batches.cancel(batch, now=now, reason="The schedule was deleted.")
         audit.record(actor, "schedule.deleted", schedule)
@@ -136,18 +144,20 @@ def _note(schedule: Schedule, action: str, details: dict[str, Any]) -> None:
 
 
 def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> None:
+    # What is sent back unchanged, as editors of whole objects do, changes nothing.
+    changed = {name for name, value in fields.items() if getattr(schedule, name, None) != value}
     for name, value in fields.items():
         setattr(schedule, name, value)
     if schedule.schedule_type != ScheduleType.CUSTOM:
         schedule.cron_expression = ""
     fresh = schedule._state.adding
-    if not fresh and not TIME_FIELDS & fields.keys():
+    if not fresh and not TIME_FIELDS & changed:
         return
     occurrences.validate(timing(schedule))
     if schedule.is_active:
         schedule.next_run_at = occurrences.next_after(timing(schedule), now)
         schedule.pause_reason = ""
-        if "is_active" in fields:
+        if "is_active" in changed:
             schedule.consecutive_failures = 0
     else:
         schedule.next_run_at = None
@@ -156,7 +166,7 @@ def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> Non
 def _save(schedule: Schedule) -> None:
     try:
         with transaction.atomic():
-            schedule.save()
+            schedule.save(force_update=not schedule._state.adding)
     except IntegrityError as error:
         raise _explained(error) from None
 

@@ -80,6 +80,11 @@ class ScheduleSerializer(OwnedSerializer):
             "pause_reason",
         )
 
+    def validate_batch_test_config(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Return it as it is kept: JSON has no decimals."""
+        money = config.get("max_cost")
+        return config if money is None else config | {"max_cost": str(money)}
+
     def get_description_of_times(self, schedule: Schedule) -> str:
         return occurrences.describe(schedules.timing(schedule))
 

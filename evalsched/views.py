@@ -66,8 +66,7 @@ class ToggleSchedule(_Schedules):
     def post(self, request: Request, schedule_id: Any) -> Response:
         """Switch the schedule on, or off if it is on."""
         schedule = self.found(pk=schedule_id)
-        active = not schedule.is_active
-        return self.shown(schedules.set_active(self.actor, schedule, active, now=self.now))
+        return self.shown(schedules.toggle(self.actor, schedule, now=self.now))
 
 
 class TriggerSchedule(_Schedules):

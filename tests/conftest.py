@@ -1,6 +1,7 @@
 """What every test may ask for."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 from django.conf import settings
@@ -9,6 +10,9 @@ from redis import Redis
 from access.actors import Actor
 from tests.clients import Api, with_key
 from tests.factories import make_actor
+
+# The browser's tests need a library that only `make e2e` installs.
+collect_ignore = [] if find_spec("playwright") else ["e2e"]
 
 
 @pytest.fixture(scope="session")

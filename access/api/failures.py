@@ -6,13 +6,14 @@ The types are a fixed list: those of `access.errors` and the ones in `_TYPES`.
 from typing import Any
 
 import structlog
-from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from psycopg.errors import ForeignKeyViolation
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from access.errors import NotFound, RateLimited, Refusal, Unauthenticated, Unavailable
+from access.errors import Conflict, NotFound, RateLimited, Refusal, Unauthenticated, Unavailable
 
 logger = structlog.get_logger(__name__)
 _TYPES = {
@@ -53,12 +54,7 @@ def shape(
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn what a view raised into an answer; None (so a 500) for what nobody expected."""
     request = context["request"]
-    if isinstance(error, OperationalError | InterfaceError):
-        # The answer does not say which: away, too slow, or a deadlock.
-        logger.error("database unavailable", error=repr(error), path=request.path)
-        error = Unavailable("The database is away. Nothing was changed; try again.")
-    if isinstance(error, Http404):
-        error = NotFound("There is no such object in this project.")
+    error = _as_refusal(error, request)
     if isinstance(error, Refusal):
         body = shape(
             request, error.status_code, error.message, kind=error.type, details=error.details
@@ -72,6 +68,24 @@ def answer(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, PermissionDenied):
         return Response(shape(request, 403, _SENTENCES[403]), status=403)
     return None
+
+
+def _as_refusal(error: Exception, request: Any) -> Exception:
+    """Say in our words what the framework and the database raised; others pass unchanged."""
+    if isinstance(error, OperationalError | InterfaceError):
+        # The answer does not say which: away, too slow, or a deadlock.
+        logger.error("database unavailable", error=repr(error), path=request.path)
+        return Unavailable("The database is away. Nothing was changed; try again.")
+    if isinstance(error, Http404 | ObjectDoesNotExist) or _changed_nothing(error):
+        return NotFound("There is no such object in this project, or no longer.")
+    if isinstance(error, IntegrityError) and isinstance(error.__cause__, ForeignKeyViolation):
+        return Conflict("Something this refers to was deleted at this very moment. Try again.")
+    return error
+
+
+def _changed_nothing(error: Exception) -> bool:
+    """Whether a save met no row: it was deleted since it was read."""
+    return type(error) is DatabaseError and "did not affect any rows" in str(error)
 
 
 def _headers_of(refusal: Refusal) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The base of every serializer: unknown fields are refused, read-only ones in a body ignored."""
 
-import uuid
 from typing import Any, ClassVar
 
 from rest_framework import serializers
@@ -51,10 +50,3 @@ class OwnedSerializer(StrictModelSerializer):
         model = Owned
         fields: tuple[str, ...] = ("id", "project_id", "user_id", "created_at")
         read_only_fields: tuple[str, ...] = ("id", "created_at")
-
-
-def parsed_uuid(text: object) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(str(text))
-    except ValueError:
-        return None

@@ -85,7 +85,7 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
         except Forbidden:
             audit.record(self.actor, "request.refused", self.actor.project, self._what())
             raise
-        if self.actor.via == "service_role" and not safe:
+        if self.actor.via == "service_role":
             audit.record(self.actor, "service_role.used", self.actor.project, self._what())
 
     def _what(self) -> dict[str, Any]:
@@ -130,7 +130,8 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
             self.actor,
             route=f"{request.method} {request.path}"[:200],
             key=key,
-            body=JSONRenderer().render(request.data),
+            # Sorted: the same body is the same however its fields are ordered.
+            body=json.dumps(request.data, sort_keys=True).encode(),
             now=self.now,
             work=work,
         )

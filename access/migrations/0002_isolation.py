@@ -21,6 +21,8 @@ class Migration(migrations.Migration):
         OwnedTable(
             "Membership",
             condition=f"project_id = {THIS_PROJECT} OR user_id = {THIS_USER}",
+            # One sees where one is a member; letting somebody in takes acting in that project.
+            check=f"project_id = {THIS_PROJECT}",
             referenced=False,
         ),
         OwnedTable(

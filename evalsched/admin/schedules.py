@@ -89,12 +89,7 @@ class ScheduleAdmin(DomainAdmin):
             ("How it runs", {"fields": ("concurrency", "repeats", "timeout_s")}),
             (
                 "Alerts",
-                {
-                    "fields": (
-                        ("alert_on_failure", "alert_on_regression"),
-                        "regression_threshold_percent",
-                    )
-                },
+                {"fields": ("alert_on_failure",)},
             ),
             (
                 "Overlap, outages and clock changes",
@@ -248,11 +243,6 @@ _HELP = {
     ),
     "is_active": ("Active", "Starts with the first time after now."),
     "alert_on_failure": ("Mail when a run fails", "To the schedule's author."),
-    "alert_on_regression": ("Mail when results get worse", "Against the baseline."),
-    "regression_threshold_percent": (
-        "Worse means by at least (percent)",
-        "Smaller differences from the baseline count as unchanged.",
-    ),
     "overlap_policy": ("When the last run is still under way", ""),
     "catchup_policy": ("After an outage, run of the missed", ""),
     "catchup_window_minutes": ("Missed at most (minutes ago)", "Empty: however long ago."),

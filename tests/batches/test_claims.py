@@ -151,7 +151,7 @@ def test_a_result_of_another_batch_is_not_taken(asked: Batch) -> None:
 def test_a_lease_that_ended_frees_the_job_and_a_renewed_one_does_not(asked: Batch) -> None:
     lost, kept = take(asked, 2)
 
-    assert claims.renew([kept], now=NOW + LEASE) == {kept.job_id}
+    assert claims.renew([kept], now=NOW + LEASE) == {kept.fence}
     rescues.free_lost(AFTER_LEASE)
 
     assert Job.objects.get(pk=lost.job_id).status == JobStatus.PENDING

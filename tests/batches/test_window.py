@@ -158,7 +158,7 @@ def test_a_dropped_job_is_stopped_has_no_result_and_leaves_its_place() -> None:
         window.add(claims(1, 2, 3, 4), limit=2)
         await settled()
 
-        window.drop({2, 3})
+        window.drop(set(claims(2, 3)))
         await settled()
 
         assert model.in_flight == {1, 4}

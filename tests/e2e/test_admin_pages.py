@@ -1,7 +1,10 @@
 """The admin in a browser: nothing from elsewhere, no errors in the console, usable on a phone."""
 
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from django.contrib import admin
@@ -49,6 +52,16 @@ class Visit:
             self.complaints.append(f"{path}: {answer.status}")
         self.page.wait_for_load_state("networkidle")
         return self.page
+
+
+def keep_picture(page: Page, path: str) -> None:
+    """Keep what was seen where SCREENSHOTS names a directory, for somebody to look at."""
+    directory = os.environ.get("SCREENSHOTS")
+    if directory:
+        size = page.viewport_size
+        width = size["width"] if size else 0
+        name = re.sub(r"[^a-z]+", "-", path).strip("-")
+        page.screenshot(path=Path(directory) / f"{name}-{width}.png", full_page=True)
 
 
 @pytest.fixture
@@ -115,6 +128,7 @@ def test_every_page_is_clean_and_fits_its_screen(visit: Visit, own: Actor) -> No
         page = visit.open(path)
         if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
             too_wide.append(path)
+        keep_picture(page, path)
 
     assert visit.complaints == []
     assert too_wide == []

@@ -51,6 +51,24 @@ def test_editing_anything_else_leaves_the_time_alone() -> None:
     assert schedule.next_run_at == at(11)
 
 
+def test_sending_everything_back_unchanged_keeps_a_due_occurrence_and_the_failures() -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor, now=NOW)
+    Schedule.objects.update(consecutive_failures=2)
+
+    schedules.change(
+        actor,
+        schedule,
+        now=at(11, 30),
+        schedule_type=schedule.schedule_type,
+        timezone=schedule.timezone,
+        is_active=True,
+    )
+
+    schedule.refresh_from_db()
+    assert (schedule.next_run_at, schedule.consecutive_failures) == (at(11), 2)
+
+
 def test_an_edit_of_a_row_read_long_ago_does_not_turn_back_the_clock() -> None:
     actor = make_actor()
     stale = make_schedule(actor)

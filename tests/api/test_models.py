@@ -1,0 +1,202 @@
+"""Model endpoints over the API."""
+
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from access.actors import Actor
+from batches.models import Batch, ModelEndpoint
+from tests.clients import Api
+from tests.factories import make_actor, make_batch, make_endpoint, make_schedule, make_suite
+from tests.servers_http import ModelServer
+
+DEMO = {"name": "Demo", "provider": "demo", "model": "demo"}
+OPENAI = {
+    "name": "Local",
+    "provider": "openai",
+    "base_url": "https://api.example.com/v1",
+    "model": "large",
+}
+
+
+def test_an_endpoint_is_made_with_what_it_needs(api: Api, actor: Actor) -> None:
+    answer = api.create("models", DEMO)
+
+    assert answer.status_code == 201
+    shown = answer.json()
+    assert set(shown) == {
+        *("id", "project_id", "user_id", "created_at", "updated_at", "name", "provider"),
+        *("base_url", "model", "api_key_configured", "header_names", "parameters"),
+        *("price_input", "price_cached_input", "price_output"),
+    }
+    assert (shown["project_id"], shown["user_id"]) == (str(actor.project.pk), str(actor.user.pk))
+    # An unknown price is null, never 0.
+    assert shown["price_input"] is None
+
+
+def test_prices_are_decimal_strings(api: Api) -> None:
+    shown = api.create("models", DEMO | {"price_input": "0.15", "price_output": 0.6}).json()
+
+    assert (shown["price_input"], shown["price_output"]) == ("0.150000", "0.600000")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"provider": "unheard-of"}, "provider"),
+        ({"provider": ""}, "provider"),
+        ({"base_url": ""}, "base_url"),
+        ({"base_url": "api.example.com"}, "base_url"),
+        ({"base_url": "ftp://api.example.com"}, "base_url"),
+        ({"base_url": "javascript:alert(1)"}, "base_url"),
+        ({"base_url": "https://user:pass@api.example.com/v1"}, "base_url"),
+        ({"base_url": "https://127.0.0.1/v1"}, "base_url"),
+        ({"base_url": "https://[::1]/v1"}, "base_url"),
+        ({"base_url": "https://169.254.169.254/latest"}, "base_url"),
+        ({"base_url": "http://["}, "base_url"),
+        ({"base_url": "https://" + "a" * 600}, "base_url"),
+        ({"headers": {"bad name": "x"}}, "headers"),
+        ({"headers": {"X-A": "line\nbreak"}}, "headers"),
+        ({"headers": {"Host": "evil.example"}}, "headers"),
+        ({"price_output": "-0.01"}, "price_output"),
+        ({"price_output": "1e30"}, "price_output"),
+        ({"price_output": "NaN"}, "price_output"),
+        ({"model": ""}, "model"),
+        ({"parameters": "text"}, "parameters"),
+    ],
+    ids=str,
+)
+def test_a_bad_endpoint_is_refused_by_its_field(
+    change: dict[str, Any], field: str, api: Api
+) -> None:
+    made = api.create("models", OPENAI | change)
+
+    assert made.status_code == 400, made.content
+    assert list(made.json()["details"]) == [field]
+    assert len(made.json()["details"][field][0]) > 15
+    assert not ModelEndpoint.objects.exists()
+
+
+def test_a_name_is_taken_once_in_a_project(api: Api, actor: Actor) -> None:
+    make_endpoint(make_actor(), name="Demo")
+    first, second = api.create("models", DEMO), api.create("models", DEMO)
+    other = make_endpoint(actor, name="Other")
+
+    renamed = api.change(f"models/{other.pk}", {"name": "Demo"})
+
+    assert first.status_code == 201
+    for refused in (second, renamed):
+        assert refused.status_code == 400
+        assert list(refused.json()["details"]) == ["name"]
+
+
+def test_an_endpoint_is_changed_field_by_field(api: Api) -> None:
+    made = api.create("models", DEMO | {"parameters": {"temperature": 0}}).json()
+
+    changed = api.change(f"models/{made['id']}", {"model": "other"}).json()
+
+    assert changed["model"] == "other"
+    assert changed["parameters"] == {"temperature": 0}
+    assert changed["updated_at"] > made["updated_at"]
+
+
+def test_an_endpoint_that_a_schedule_uses_stays(api: Api, actor: Actor) -> None:
+    schedules = [make_schedule(actor, name=name) for name in ("Nightly", "Weekly")]
+    endpoint = schedules[0].endpoint
+    type(schedules[1]).objects.filter(pk=schedules[1].pk).update(endpoint=endpoint)
+
+    answer = api.remove(f"models/{endpoint.pk}")
+
+    assert answer.status_code == 409
+    assert answer.json()["error"] == "conflict"
+    assert "'Nightly', 'Weekly'" in answer.json()["message"]
+    assert ModelEndpoint.objects.filter(pk=endpoint.pk).exists()
+
+
+def test_an_endpoint_that_no_schedule_uses_goes_and_its_batches_stay(
+    api: Api, actor: Actor
+) -> None:
+    batch = make_batch(actor)
+
+    answer = api.remove(f"models/{batch.endpoint_id}")
+
+    assert answer.status_code == 204
+    assert answer.content == b""
+    shown = api.read(f"batches/{batch.pk}").json()
+    assert (shown["model_id"], shown["model_name"]) == (None, batch.model_name)
+    assert Batch.objects.get().total == 3
+
+
+# --- What people call it ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["id", "name", "model"])
+def test_a_batch_finds_its_endpoint_by_id_name_or_model(by: str, api: Api, actor: Actor) -> None:
+    endpoint = make_endpoint(actor, name="The name", model="the-model")
+    make_endpoint(actor)
+    wanted = {"id": str(endpoint.pk), "name": "The name", "model": "the-model"}[by]
+    body = {"test_suite_id": str(make_suite(actor).pk), "model_id": wanted}
+
+    shown = api.create("batches", body).json()
+
+    assert (shown["model_id"], shown["model_name"]) == (str(endpoint.pk), "The name")
+
+
+def test_a_model_that_several_serve_is_not_guessed(api: Api, actor: Actor) -> None:
+    make_endpoint(actor, model="the-model")
+    make_endpoint(actor, model="the-model")
+    body = {"test_suite_id": str(make_suite(actor).pk), "model_id": "the-model"}
+
+    answer = api.create("batches", body)
+
+    assert answer.status_code == 400
+    assert "Several endpoints" in answer.json()["details"]["model_id"][0]
+
+
+def test_an_unknown_model_is_named(api: Api, actor: Actor) -> None:
+    make_endpoint(make_actor(), name="theirs")
+    body = {"test_suite_id": str(make_suite(actor).pk), "model_id": "theirs"}
+
+    answer = api.create("batches", body)
+
+    assert answer.status_code == 400
+    assert "'theirs'" in answer.json()["details"]["model_id"][0]
+
+
+# --- One tiny call ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def local(settings: Settings) -> None:
+    settings.EVALSCHED_PRIVATE_HOSTS = ["127.0.0.1"]
+
+
+def _check(api: Api, base_url: str) -> dict[str, Any]:
+    made = api.create("models", OPENAI | {"base_url": base_url, "api_key": "sk-never-seen"})
+    assert made.status_code == 201, made.content
+    answer = api.create(f"models/{made.json()['id']}/check")
+    assert answer.status_code == 200, answer.content
+    assert "never-seen" not in answer.content.decode()
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+@pytest.mark.usefixtures("local")
+def test_a_check_says_that_it_works(api: Api) -> None:
+    with ModelServer() as server:
+        shown = _check(api, server.base_url)
+        calls = server.calls()
+
+    assert shown["ok"] is True
+    assert shown["latency_ms"] > 0
+    assert calls.count == 1
+    assert calls.last["headers"]["authorization"] == "Bearer sk-never-seen"
+
+
+@pytest.mark.usefixtures("local")
+def test_a_check_says_in_words_that_nobody_answers(api: Api) -> None:
+    shown = _check(api, "http://127.0.0.1:9/v1")
+
+    assert shown["ok"] is False
+    assert len(shown["sentence"]) > 20

@@ -1,0 +1,541 @@
+"""Every route of the service: who may come in, and what of another project can be reached."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import connection, transaction
+from django.http import HttpResponseBase
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, resolve
+from rest_framework.generics import GenericAPIView
+
+from access.actors import Actor
+from access.api.views import ApiView
+from access.isolation import API_ROLE
+from access.models import Role
+from config import urls
+from tests.clients import Api, anonymous, with_key, with_session
+from tests.factories import (
+    make_actor,
+    make_batch,
+    make_endpoint,
+    make_event,
+    make_key,
+    make_member,
+    make_notification,
+    make_run,
+    make_schedule,
+    make_suite,
+    make_user,
+)
+
+# In every name and text of the project that nobody else may see.
+MARK = "Antarctica"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that names the other project's things as {thing}, in its path and its body.
+
+    `answers` is what somebody else gets: `refused` (404, or 400 where a field of the body or the
+    query is to blame), `empty` (a list without anything of theirs) or `own` (it works, and
+    concerns the caller's own project only).
+    """
+
+    method: str
+    path: str
+    answers: str = "refused"
+    body: dict[str, Any] | None = field(default=None, hash=False)
+    session_only: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+_SCHEDULE = {"name": "Mine", "schedule_type": "hourly"}
+_MODEL = {"name": "Mine", "provider": "demo", "model": "demo"}
+_CASE = {"key": "mine", "prompt": "Hello"}
+
+CALLS = [
+    Call("GET", "me", "own"),
+    Call("GET", "projects", "own"),
+    Call("POST", "projects", "own", {"name": "Mine", "id": "{project}"}, session_only=True),
+    Call("GET", "projects/{project}"),
+    Call("PATCH", "projects/{project}", body={"name": "Taken"}),
+    Call("GET", "projects/{project}/members"),
+    Call("POST", "projects/{project}/members", body={"username": "{intruder}"}),
+    Call("GET", "projects/{project}/members/{member}"),
+    Call("PATCH", "projects/{project}/members/{member}", body={"role": "viewer"}),
+    Call("DELETE", "projects/{project}/members/{member}"),
+    Call("GET", "projects/{own_project}/members/{member}"),
+    Call("PATCH", "projects/{own_project}/members/{member}", body={"role": "viewer"}),
+    Call("DELETE", "projects/{own_project}/members/{member}"),
+    Call("GET", "keys", "own", session_only=True),
+    Call("POST", "keys", "own", {"name": "k", "scopes": ["read"]}, session_only=True),
+    Call("GET", "keys/{key}", session_only=True),
+    Call("DELETE", "keys/{key}", session_only=True),
+    Call("GET", "audit", "own"),
+    Call("GET", "audit?object_id={suite}", "empty"),
+    Call("GET", "models", "own"),
+    Call("POST", "models", "own", _MODEL | {"project_id": "{project}", "user_id": "{user}"}),
+    Call("GET", "models/{endpoint}"),
+    Call("PATCH", "models/{endpoint}", body={"name": "Taken"}),
+    Call("DELETE", "models/{endpoint}"),
+    Call("POST", "models/{endpoint}/check"),
+    Call("GET", "test-suites", "own"),
+    Call("GET", "test-suites?name=Suite of Antarctica", "empty"),
+    Call("POST", "test-suites", "own", {"name": "Mine", "project_id": "{project}"}),
+    Call("GET", "test-suites/{suite}"),
+    Call("PATCH", "test-suites/{suite}", body={"name": "Taken"}),
+    Call("DELETE", "test-suites/{suite}"),
+    Call("GET", "test-suites/{suite}/cases"),
+    Call("POST", "test-suites/{suite}/cases", body=_CASE),
+    Call("GET", "test-suites/{suite}/cases/{case}"),
+    Call("PATCH", "test-suites/{suite}/cases/{case}", body={"prompt": "Taken"}),
+    Call("DELETE", "test-suites/{suite}/cases/{case}"),
+    Call("GET", "test-suites/{own_suite}/cases/{case}"),
+    Call("PATCH", "test-suites/{own_suite}/cases/{case}", body={"prompt": "Taken"}),
+    Call("DELETE", "test-suites/{own_suite}/cases/{case}"),
+    Call(
+        "POST",
+        "test-suites/{suite}/import",
+        body={"format": "jsonl", "content": '{"prompt": "x"}', "replace": True},
+    ),
+    Call("GET", "test-suites/{suite}/export"),
+    Call("GET", "batches", "empty"),
+    Call("GET", "batches?test_suite_id={suite}", "empty"),
+    Call("GET", "batches?model_id={endpoint}", "empty"),
+    Call("POST", "batches", body={"test_suite_id": "{suite}", "model_id": "{own_endpoint}"}),
+    Call("POST", "batches", body={"test_suite_id": "{own_suite}", "model_id": "{endpoint}"}),
+    Call(
+        "POST",
+        "batches",
+        body={"test_suite_id": "{own_suite}", "model_id": "Endpoint of Antarctica"},
+    ),
+    Call("GET", "batches/{batch}"),
+    Call("PATCH", "batches/{batch}", body={"name": "Taken"}),
+    Call("DELETE", "batches/{batch}"),
+    Call("POST", "batches/{batch}/cancel"),
+    Call("POST", "batches/{batch}/resume"),
+    Call("GET", "batches/{batch}/results"),
+    Call(
+        "POST",
+        "batch-testing/run",
+        body={"config": {"test_suite_id": "{suite}", "model_id": "{endpoint}"}},
+    ),
+    Call("GET", "scheduled-evaluations", "own"),
+    Call("GET", "scheduled-evaluations?test_suite_id={suite}", "empty"),
+    Call("GET", "scheduled-evaluations?model_id={endpoint}", "empty"),
+    Call(
+        "POST",
+        "scheduled-evaluations",
+        body=_SCHEDULE | {"test_suite_id": "{suite}", "model_id": "{own_endpoint}"},
+    ),
+    Call(
+        "POST",
+        "scheduled-evaluations",
+        body=_SCHEDULE | {"test_suite_id": "{own_suite}", "model_id": "{endpoint}"},
+    ),
+    Call("GET", "scheduled-evaluations/{schedule}"),
+    Call("PATCH", "scheduled-evaluations/{schedule}", body={"name": "Taken"}),
+    Call("PATCH", "scheduled-evaluations/{own_schedule}", body={"test_suite_id": "{suite}"}),
+    Call("PATCH", "scheduled-evaluations/{own_schedule}", body={"model_id": "{endpoint}"}),
+    Call("DELETE", "scheduled-evaluations/{schedule}"),
+    Call("POST", "scheduled-evaluations/{schedule}/toggle"),
+    Call("POST", "scheduled-evaluations/{schedule}/trigger"),
+    Call("GET", "scheduled-evaluations/{schedule}/runs"),
+    Call("GET", "scheduled-evaluations/{schedule}/runs/{run}"),
+    Call("GET", "scheduled-evaluations/{own_schedule}/runs/{run}"),
+    Call("POST", "scheduled-evaluations/{schedule}/runs/{run}/cancel"),
+    Call("POST", "scheduled-evaluations/{own_schedule}/runs/{run}/cancel"),
+]
+
+# What answers without credentials, besides config.urls.OPEN: the way to the admin, which asks for
+# a login of its own.
+OPEN_BESIDES = {""}
+
+
+@dataclass(frozen=True)
+class World:
+    """The other project, the caller, and what the placeholders of a `Call` stand for."""
+
+    victim: Actor
+    caller: Actor
+    names: dict[str, str] = field(default_factory=dict)
+
+    def filled(self, value: Any) -> Any:
+        """Return `value` with what its placeholders stand for."""
+        if isinstance(value, dict):
+            return {key: self.filled(inner) for key, inner in value.items()}
+        if isinstance(value, str):
+            for name, meaning in self.names.items():
+                value = value.replace(f"{{{name}}}", meaning)
+        return value
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    victim, caller = make_actor(make_user(MARK)), make_actor()
+    suite, endpoint = make_suite(victim, name=f"Suite of {MARK}"), _endpoint(victim)
+    schedule = make_schedule(victim, suite=suite, endpoint=endpoint, name=f"Schedule of {MARK}")
+    batch = make_batch(victim, suite=suite, endpoint=endpoint, name=f"Batch of {MARK}")
+    own_suite, own_endpoint = make_suite(caller), make_endpoint(caller)
+    make_notification(make_event(victim, subject=MARK))
+    things: dict[str, Any] = {
+        "project": victim.project,
+        "user": victim.user,
+        "member": make_member(victim.project, user=make_user(f"Friend-of-{MARK}")),
+        "key": make_key(victim)[0],
+        "endpoint": endpoint,
+        "suite": suite,
+        "case": suite.cases.all()[0],
+        "batch": batch,
+        "schedule": schedule,
+        "run": make_run(schedule, batch=batch),
+        "own_project": caller.project,
+        "own_suite": own_suite,
+        "own_endpoint": own_endpoint,
+        "own_schedule": make_schedule(caller, suite=own_suite, endpoint=own_endpoint),
+    }
+    names = {name: str(thing.pk) for name, thing in things.items()}
+    return World(victim, caller, names | {"intruder": caller.user.username})
+
+
+def _endpoint(victim: Actor) -> Any:
+    return make_endpoint(victim, name=f"Endpoint of {MARK}", api_key=f"sk-{MARK}")
+
+
+def _routes(
+    patterns: list[URLPattern | URLResolver] | None = None, before: str = ""
+) -> Iterator[tuple[str, URLPattern]]:
+    """Yield every route with its pattern, whatever is included where."""
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        path = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _routes(pattern.url_patterns, path)
+        else:
+            yield path, pattern
+
+
+def _view_class(pattern: URLPattern) -> type[Any] | None:
+    return getattr(pattern.callback, "view_class", None) or getattr(pattern.callback, "cls", None)
+
+
+def _api_routes() -> dict[str, type[ApiView]]:
+    return {
+        route: view
+        for route, pattern in _routes()
+        if (view := _view_class(pattern)) and issubclass(view, ApiView)
+    }
+
+
+def _send(client: Api, call: Call, world: World, **headers: str) -> Any:
+    return client.send(
+        call.method, world.filled(call.path), world.filled(call.body), headers=headers
+    )
+
+
+def _text(answer: HttpResponseBase) -> str:
+    if answer.streaming:
+        return b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+    return str(answer.content.decode())  # type: ignore[attr-defined]
+
+
+def _snapshot(world: World) -> dict[str, str]:
+    """Return a digest of all rows of the other project, table by table."""
+    found = {}
+    with connection.cursor() as cursor:
+        for model in apps.get_models():
+            columns = {column.attname for column in model._meta.concrete_fields}
+            if "project_id" not in columns and model._meta.label != "access.Project":
+                continue
+            column = "project_id" if "project_id" in columns else "id"
+            cursor.execute(
+                f"SELECT coalesce(string_agg(md5(t::text), ' ' ORDER BY t::text), '')"
+                f' FROM "{model._meta.db_table}" t WHERE {column} = %s',
+                [world.victim.project.pk],
+            )
+            found[model._meta.label] = cursor.fetchone()[0]
+    return found
+
+
+def _allowed(call: Call) -> set[int]:
+    if call.answers == "refused":
+        return {404} | ({400} if call.body else set())
+    return {200, 201}
+
+
+def _complaints(call: Call, world: World, answer: Any) -> list[str]:
+    """Return what is wrong with the answer that somebody else got, in sentences."""
+    text, asked = _text(answer), str(world.filled(call.body))
+    found = []
+    if answer.status_code not in _allowed(call):
+        found.append(f"{call} answered {answer.status_code}: {text[:200]}")
+    if call.answers == "empty" and answer.json().get("count") != 0:
+        found.append(f"{call} counted something.")
+    if call.answers == "own" and call.method == "POST" and not _is_own(answer.json(), world):
+        found.append(f"{call} made something that is not the caller's own: {text[:200]}")
+    # A sentence may repeat what the caller gave; nothing else may be known.
+    leaks = [world.names[name] for name in world.names if name not in _OWN] + [MARK]
+    found += [f"{call} told of {leak}." for leak in leaks if leak in text and leak not in asked]
+    return found
+
+
+_OWN = {"own_project", "own_suite", "own_endpoint", "own_schedule", "intruder"}
+
+
+def _is_own(shown: dict[str, Any], world: World) -> bool:
+    return (
+        shown.get("project_id", world.names["own_project"]) == world.names["own_project"]
+        and shown.get("user_id") == str(world.caller.user.pk)
+        and shown["id"] != world.names["project"]
+    )
+
+
+# --- The table is whole ----------------------------------------------------------------------
+
+
+def test_every_route_of_the_api_is_in_the_table() -> None:
+    known = {(resolve("/api/" + _dummy(call.path)).route, call.method.lower()) for call in CALLS}
+    missing = [
+        f"{method.upper()} /{route} has no Call in CALLS: add one, so that it is tested here."
+        for route, view in _api_routes().items()
+        for method in ("get", "post", "put", "patch", "delete")
+        if hasattr(view, method) and (route, method) not in known
+    ]
+
+    assert missing == []
+
+
+def _dummy(path: str) -> str:
+    """Fill the placeholders so that the path resolves."""
+    while "{" in path:
+        start, end = path.index("{"), path.index("}")
+        path = path[:start] + "0190a0b0-0000-7000-8000-000000000000" + path[end + 1 :]
+    return path.partition("?")[0]
+
+
+def test_every_other_route_is_known_to_be_open_or_asks_for_a_login() -> None:
+    """Health, the description of the API, and the admin. Everything else is an `ApiView`."""
+    open_routes = {str(pattern.pattern) for pattern in urls.OPEN} | OPEN_BESIDES
+    unknown = [
+        f"/{route} is neither an ApiView nor in config.urls.OPEN."
+        for route, _ in _routes()
+        if route not in {*_api_routes(), *open_routes} and not route.startswith(("admin/", "demo/"))
+    ]
+
+    assert unknown == []
+    assert {str(pattern.pattern) for pattern in urls.OPEN} == {
+        "healthz",
+        "readyz",
+        "api/cron/scheduled-evaluations/health",
+        "metrics",
+        "api/schema",
+        "api/docs",
+    }
+
+
+# --- Nobody ----------------------------------------------------------------------------------
+
+
+def test_nobody_gets_in(world: World) -> None:
+    client, before = anonymous(), _snapshot(world)
+
+    answers = {call: _send(client, call, world) for call in CALLS}
+
+    let_in = [
+        f"{call} answered {answer.status_code}."
+        for call, answer in answers.items()
+        if answer.status_code != 401
+        or answer["WWW-Authenticate"] != "Bearer"
+        or answer.json()["error"] != "not_authenticated"
+        or MARK in _text(answer)
+    ]
+    assert let_in == []
+    assert _snapshot(world) == before
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "TRACE"])
+def test_nobody_gets_in_by_an_unusual_method(method: str, db: None) -> None:
+    client = anonymous()
+    paths = {_dummy(route.replace("<", "{").replace(">", "}")) for route in _api_routes()}
+
+    answers = {path: client.generic(method, f"/{path}").status_code for path in paths}
+
+    assert set(answers.values()) == {401}, answers
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/api/schema", "/api/docs"])
+def test_what_is_open_answers_anybody(path: str, db: None) -> None:
+    assert Client().get(path).status_code == 200
+
+
+def _admin_paths() -> list[str]:
+    """Return an address for each admin page, with ids that name nothing."""
+    found = set()
+    for route, _ in _routes():
+        if not route.startswith("admin/") or route.endswith("$"):
+            continue
+        parts = route.split("<")
+        filled = parts[0] + "".join("1" + part.partition(">")[2] for part in parts[1:])
+        found.add("/" + filled)
+    return sorted(found - {"/admin/login/", "/admin/logout/"})
+
+
+@pytest.mark.parametrize("somebody", [False, True], ids=["nobody", "a member"])
+def test_the_admin_sends_everybody_else_to_its_login(somebody: bool, db: None) -> None:
+    client = Client()
+    if somebody:
+        client.force_login(make_user())
+
+    answers = {path: client.get(path) for path in _admin_paths()}
+
+    assert len(answers) > 20
+    reached = {
+        path: answer.status_code
+        for path, answer in answers.items()
+        if not (answer.status_code == 302 and answer["Location"].startswith("/admin/login/"))
+    }
+    assert reached == {}
+
+
+# --- Somebody else ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", [with_key, with_session], ids=["key", "session"])
+def test_somebody_else_reaches_nothing(way: Callable[[Actor], Api], world: World) -> None:
+    client, before = way(world.caller), _snapshot(world)
+
+    complaints = [
+        complaint
+        for call in CALLS
+        if way is with_session or not call.session_only
+        for complaint in _complaints(call, world, _send(client, call, world))
+    ]
+
+    assert complaints == []
+    assert _snapshot(world) == before
+
+
+def test_keys_and_projects_are_not_managed_with_a_key(world: World) -> None:
+    client = with_key(world.victim)
+    # Its first use is noted in the key's row.
+    client.read("me")
+    before = _snapshot(world)
+
+    answers = {call: _send(client, call, world) for call in CALLS if call.session_only}
+
+    assert {str(call): answer.status_code for call, answer in answers.items()} == dict.fromkeys(
+        map(str, answers), 403
+    )
+    assert _snapshot(world) == before
+
+
+@pytest.mark.parametrize("way", [with_key, with_session], ids=["key", "session"])
+def test_the_header_opens_no_other_project(way: Callable[[Actor], Api], world: World) -> None:
+    client, before = way(world.caller), _snapshot(world)
+    header = {"X-Project-Id": world.names["project"]}
+
+    answers = {call: _send(client, call, world, **header) for call in CALLS}
+
+    assert {str(call) for call, answer in answers.items() if answer.status_code != 404} == set()
+    assert _snapshot(world) == before
+
+
+def test_with_the_scoping_switched_off_the_database_still_shows_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for view in _api_routes().values():
+        monkeypatch.setattr(view, "get_queryset", GenericAPIView.get_queryset)
+    client, before = with_session(world.caller), _snapshot(world)
+
+    complaints = [
+        complaint
+        for call in CALLS
+        for complaint in _complaints(call, world, _send(client, call, world))
+    ]
+
+    assert complaints == []
+    assert _snapshot(world) == before
+
+
+def test_with_row_level_security_switched_off_the_scoping_still_shows_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line holds by itself."""
+    monkeypatch.setattr(ApiView, "acting", lambda _: transaction.atomic())
+    client, before = with_session(world.caller), _snapshot(world)
+
+    complaints = [
+        complaint
+        for call in CALLS
+        for complaint in _complaints(call, world, _send(client, call, world))
+    ]
+
+    assert complaints == []
+    assert _snapshot(world) == before
+
+
+def test_a_viewer_of_the_project_changes_nothing(world: World) -> None:
+    make_member(world.victim.project, user=world.caller.user, role=Role.VIEWER)
+    client = with_session(make_actor(world.caller.user, project=world.victim.project))
+    before = _snapshot(world)
+
+    answers = {
+        call: _send(client, call, world)
+        for call in CALLS
+        if call.method != "GET" and not call.session_only and "{own" not in call.path
+    }
+
+    assert {str(call) for call, answer in answers.items() if answer.status_code != 403} == set()
+    # The refusals are noted.
+    assert {name for name, rows in _snapshot(world).items() if rows != before[name]} == {
+        "access.AuditEvent"
+    }
+
+
+# --- And afterwards --------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "models", None, 200),
+        ("POST", "test-suites", {"name": "New"}, 201),
+        ("POST", "test-suites", {"name": "Taken"}, 400),
+        ("POST", "test-suites", {"name": []}, 400),
+        ("GET", "models/0190a0b0-0000-7000-8000-000000000000", None, 404),
+        ("PUT", "models", {}, 405),
+        ("GET", "me", None, 500),
+        ("GET", "audit", None, 503),
+    ],
+    ids=str,
+)
+def test_no_request_leaves_the_connection_in_the_apis_role(
+    method: str, path: str, body: Any, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = make_actor()
+    make_suite(actor, name="Taken")
+    client = with_key(actor)
+    client.raise_request_exception = False
+    monkeypatch.setattr("access.views.Me._projects", lambda _: 1 / 0)
+    monkeypatch.setattr("access.views.Audit.get", _lose_the_connection)
+
+    answer = client.send(method, path, body)
+
+    assert answer.status_code == status, answer.content
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, current_setting('evalsched.project_id', true)")
+        role, project = cursor.fetchone()
+    assert role != API_ROLE
+    assert not project
+
+
+def _lose_the_connection(*_: Any) -> None:
+    """Break what lies beneath Django's connection, and find out."""
+    connection.connection.close()
+    connection.cursor().execute("SELECT 1")

@@ -5,8 +5,8 @@ from decimal import Decimal
 from access.errors import Invalid
 from batches.models import Batch
 
-# A guess for an answer whose length nobody limited.
-_ANSWER_TOKENS = 500
+# A guess for an answer whose length nobody limited; the first answers correct it.
+_ANSWER_TOKENS = 200
 _MOST_TOKENS = 1_000_000
 
 

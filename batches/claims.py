@@ -62,6 +62,11 @@ class Result:
     error_class: str = ""
     error_message: str = ""
 
+    @property
+    def unpriced(self) -> bool:
+        """Whether the model worked for an unknown price: a budget counts what was set aside."""
+        return self.cost is None and self.error_class not in {"infra", "rejected"}
+
 
 @dataclass(frozen=True)
 class Exchange:
@@ -264,8 +269,7 @@ def _take_in(batch: Batch, results: Sequence[Result], now: datetime) -> None:
     batch.running -= len(written)
     batch.reserved_cost -= sum(reserved.values())
     if batch.max_cost is not None:
-        # Called, and nobody said for how much: the budget counts what was set aside.
-        _spend(batch, [r.claim.reserved_cost for r in written if r.cost is None and r.attempts])
+        _spend(batch, [result.claim.reserved_cost for result in written if result.unpriced])
     batch.save(update_fields=[*_COUNTERS, "running", "reserved_cost", "updated_at"])
     errors = [(result.error_class, result.error_message) for result in written]
     if endings.if_hopeless(batch, errors, now):

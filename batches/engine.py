@@ -15,11 +15,10 @@ from django.conf import settings
 
 from access import clock, egress
 from access.errors import Refusal
-from access.hints import hint
 from batches import assignments, budgets, calls, claims, endings, endpoints, rescues, suites
 from batches.allowances import Allowance
 from batches.assignments import Assignment
-from batches.batches import CALLS_PER_WORKER, WORK
+from batches.batches import CALLS_PER_WORKER
 from batches.cases import CaseDraft, rendered
 from batches.claims import Claim, Exchange, Result, ahead
 from batches.database_thread import DatabaseThread
@@ -42,11 +41,17 @@ HEAVY_CHARACTERS = 20_000
 LANDING_SHARE = 0.6
 
 
-def work(batch_id: uuid.UUID, *, stopping: Callable[[], bool]) -> bool:
+def work(
+    batch_id: uuid.UUID,
+    *,
+    stopping: Callable[[], bool],
+    hand_on: Callable[[], None] = lambda: None,
+) -> bool:
     """Work on the batch until its end, the end of the slice, or `stopping()`.
 
-    Return whether jobs are left for another slice. Nothing is lost by dying in here: what was
-    claimed and not written is freed when its lease ends.
+    Return whether jobs are left for another slice; `hand_on` is called once as soon as that is
+    clear, so that another worker need not wait for this one's slowest call. Nothing is lost by
+    dying in here: what was claimed and not written is freed when its lease ends.
     """
     try:
         assignment = assignments.read(batch_id, now=clock.database_now())
@@ -55,15 +60,21 @@ def work(batch_id: uuid.UUID, *, stopping: Callable[[], bool]) -> bool:
         return False
     if assignment is None:
         return False
-    return asyncio.run(_Slice(assignment, stopping).run())
+    return asyncio.run(_Slice(assignment, stopping, hand_on).run())
 
 
 class _Slice:
     """The window of calls, and the cases read so far."""
 
-    def __init__(self, assignment: Assignment, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        assignment: Assignment,
+        stopping: Callable[[], bool],
+        hand_on: Callable[[], None],
+    ) -> None:
         self._assignment = assignment
         self._stopping = stopping
+        self._hand_on: Callable[[], None] | None = hand_on
         # How many calls this worker may have in flight, and how many jobs it claims for that.
         self._width = min(assignment.concurrency, CALLS_PER_WORKER)
         self._most = self._width + ahead(assignment.concurrency)
@@ -76,7 +87,6 @@ class _Slice:
         self._cases: dict[int, CaseDraft] = {}
         # Claims whose call has begun: stopped now, it may have to be paid for all the same.
         self._called: set[Claim] = set()
-        self._handed_on = False
         self._database = DatabaseThread("database")
         self._leases = DatabaseThread("leases")
 
@@ -114,19 +124,18 @@ class _Slice:
             await self._take_off(answer)
             if not self._window.size:
                 # Asked for and not had: others fill the concurrency, and hint for what is left.
-                return want == 0 and answer.waiting > 0 and not self._handed_on
-            if answer.waiting and await self._over():
-                await self._hand_on()
-            if self._out_of_patience():
-                return not self._handed_on
+                return want == 0 and await self._leaves(answer)
+            if await self._over() and await self._leaves(answer) and self._out_of_patience():
+                return True
             results = await self._window.results(patience=LOOK_SECONDS, gather=GATHER_SECONDS)
 
-    async def _hand_on(self) -> None:
-        """Wake another worker at once, rather than when the slowest call has landed."""
-        if not self._handed_on and not self._stopping():
-            self._handed_on = True
-            batch_id = self._assignment.batch_id
-            await self._database.run(lambda: hint(WORK, batch_id))
+    async def _leaves(self, answer: Exchange) -> bool:
+        """Return whether jobs are left for others, who are told of it once."""
+        left = answer.waiting > 0 or self._window.size > 0
+        if left and self._hand_on:
+            await self._database.run(self._hand_on)
+            self._hand_on = None
+        return left
 
     async def _wanted(self) -> int:
         """Return how many further jobs to ask for: none at the slice's end, or beside a suspect."""

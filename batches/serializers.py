@@ -157,7 +157,6 @@ class BatchConfigSerializer(StrictSerializer):
         decimal_places=6,
         min_value=0,
         required=False,
-        allow_null=True,
         help_text="USD. The batch stops before a call that might exceed it.",
     )
     parameters = serializers.DictField(required=False)

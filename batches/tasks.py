@@ -13,5 +13,4 @@ from batches.batches import WORK
 @shared_task(name=WORK)
 def work(batch_id: str) -> None:
     """Work on a batch for one slice; what is left is hinted again."""
-    if engine.work(uuid.UUID(batch_id), stopping=stopping.is_set):
-        hint(WORK, batch_id)
+    engine.work(uuid.UUID(batch_id), stopping=stopping.is_set, hand_on=lambda: hint(WORK, batch_id))

@@ -72,10 +72,12 @@ def test_jobs_are_handed_out_in_order_and_only_as_many_as_may_run() -> None:
 
 
 def test_the_first_claim_starts_the_batch_once(asked: Batch) -> None:
-    Batch.objects.filter(pk=asked.pk).update(concurrency=1)
+    Batch.objects.filter(pk=asked.pk).update(concurrency=2)
 
-    take(asked, now=NOW)
-    take(asked, now=NOW + timedelta(seconds=1))
+    take(asked, 1, now=NOW)
+    take(asked, 1, now=NOW + timedelta(seconds=1))
+    # Whoever only waits for its last calls keeps nobody from being woken.
+    take(asked, 0, now=NOW + timedelta(seconds=2))
 
     asked.refresh_from_db()
     assert (asked.status, asked.started_at) == (BatchStatus.RUNNING, NOW)

@@ -91,9 +91,10 @@ def exchange(
     how many claims the worker still has. A worker that has the batch to itself gets a little more
     than may be in flight, so that a call which lands is followed at once.
 
-    The concurrency holds over all workers whatever their order: of those with calls in flight, the
-    one that asked last has at most what the claims of the others leave, and nobody has more calls
-    in flight than claims.
+    The concurrency holds over all workers, whatever their order: nobody has more calls in flight
+    than claims, and while several have claims these are no more than the concurrency. More are
+    handed out to a lone worker only, whose limit is the concurrency, and until they are fewer
+    again nobody else gets any.
     """
     with transaction.atomic():
         batch = Batch.objects.select_for_update().filter(pk=batch_id).first()

@@ -92,19 +92,19 @@ class _Slice:
 
     async def run(self) -> bool:
         renewing = asyncio.create_task(self._keep_leases())
+        private = endpoints.private_hosts()
         try:
-            async with egress.session(
-                private=endpoints.private_hosts(), limit=self._width
-            ) as self._session:
-                return await self._until_done()
+            async with egress.session(private=private, limit=self._width) as self._session:
+                try:
+                    return await self._until_done()
+                finally:
+                    # Before the session closes: that would break the calls in flight.
+                    renewing.cancel()
+                    await self._leave()
         finally:
-            renewing.cancel()
-            try:
-                await self._leave()
-            finally:
-                await self._allowance.close()
-                await self._database.close()
-                await self._leases.close()
+            await self._allowance.close()
+            await self._database.close()
+            await self._leases.close()
 
     async def _leave(self) -> None:
         """Stop what is in flight and give it back; what has landed meanwhile is kept."""

@@ -1,5 +1,6 @@
 """Handing out jobs and taking in results, with the time as an argument."""
 
+import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -7,13 +8,14 @@ from functools import partial
 
 import pytest
 from django.conf import settings
+from django.db import connection, transaction
 
 from batches import batches, claims, endings, rescues
 from batches.claims import Claim, Exchange, Result
 from batches.models import Batch, BatchStatus, Job, JobOutcome, JobStatus
 from batches.signals import batch_finished
 from tests.factories import NOW, make_actor, make_batch, make_suite
-from tests.processes_at_work import at_once
+from tests.processes_at_work import at_once, beside
 
 pytestmark = pytest.mark.django_db
 LEASE = timedelta(seconds=settings.EVALSCHED_LEASE_SECONDS)
@@ -372,3 +374,37 @@ def test_claiming_at_once_never_exceeds_the_concurrency() -> None:
     jobs = [claim.job_id for part in taken for claim in part]
     assert len(jobs) == len(set(jobs)) == 7
     assert Job.objects.filter(batch=batch, status="running").count() == 7
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_that_a_frozen_worker_has_locked_does_not_hold_up_the_others() -> None:
+    locked, free = (make_batch_of(2) for _ in range(2))
+    take(locked)
+    take(free)
+    until_done = threading.Event()
+    is_locked = threading.Event()
+
+    def freeze() -> None:
+        with transaction.atomic():
+            Batch.objects.select_for_update().get(pk=locked.pk)
+            is_locked.set()
+            until_done.wait(20)
+
+    with beside(freeze) as answer:
+        is_locked.wait(10)
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = 100")
+        rescues.free_lost(AFTER_LEASE)
+        until_done.set()
+        answer()
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+
+    assert running(locked) == 2
+    assert running(free) == 0
+    rescues.free_lost(AFTER_LEASE)
+    assert running(locked) == 0
+
+
+def running(batch: Batch) -> int:
+    return Batch.objects.values_list("running", flat=True).get(pk=batch.pk)

@@ -59,6 +59,7 @@ class Worker:
         if self.answer is not None:
             self.open = self.answer.open
             self.limit = self.answer.limit
+            assert self.limit > 0 or not self.answer.claims, "claims that may not be called"
             self.waiting += self.answer.claims
             self.answer = None
             self.take_off()
@@ -114,14 +115,16 @@ def test_a_second_worker_takes_no_places_from_the_first() -> None:
     """It would hold claims that it may not call, and the first one would make room for them."""
     actor = make_actor()
     batch = make_batch(actor, suite=make_suite(actor, cases=40), concurrency=10)
-    first = claims.exchange(batch.pk, [], want=15, now=NOW)
+    first = claims.exchange(batch.pk, [], want=10, now=NOW)
 
     second = claims.exchange(batch.pk, [], want=15, now=NOW)
-    again = claims.exchange(batch.pk, [], want=0, held=15, now=NOW)
+    again = claims.exchange(batch.pk, [], want=5, held=10, now=NOW)
+    third = claims.exchange(batch.pk, [], want=15, now=NOW)
 
-    assert (len(first.claims), first.limit) == (15, 10)
+    assert (len(first.claims), first.limit) == (10, 10)
     assert second.claims == []
-    assert again.limit == 10
+    assert (len(again.claims), again.limit) == (5, 10)
+    assert third.claims == []
 
 
 @pytest.mark.django_db

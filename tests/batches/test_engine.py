@@ -205,7 +205,7 @@ def test_cancelling_stops_the_calls_and_ends_once(
 
 def test_a_batch_cancelled_among_landing_calls_has_none_running(server: ModelServer) -> None:
     """What lands while the batch is told to stop was paid for, and nobody else would free it."""
-    server.configure(latency_ms=15)
+    server.configure(latency_ms=55)
     for _ in range(5):
         batch = make_asked(server, 400, concurrency=20)
         under_way = Batch.objects.filter(pk=batch.pk, done__gt=40)

@@ -57,7 +57,7 @@ def test_a_database_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(OperationalError, match="starting up"):
         run(query)
 
-    assert 1 <= time.monotonic() - began < 3
+    assert time.monotonic() - began >= 1
 
 
 def test_what_is_no_fault_of_the_database_surfaces_at_once() -> None:

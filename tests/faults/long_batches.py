@@ -35,7 +35,7 @@ def done(batch: Batch) -> int:
 def wait_for_the_end(batch: Batch) -> None:
     until(
         lambda: Batch.objects.filter(pk=batch.pk, completed_at__isnull=False).exists(),
-        seconds=60,
+        seconds=100,
         what=lambda: f"the end of the batch, {done(batch)} done",
     )
 

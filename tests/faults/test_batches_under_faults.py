@@ -194,10 +194,7 @@ def test_a_case_that_kills_its_worker_ends_as_an_error_and_takes_no_other_along(
     batch = make_long_batch(server)
     app = "tests.faults.poisoned"
     with worker(tmp_path, app=app, POISON="Say 12.", EVALSCHED_LEASE_SECONDS="1"), ticking():
-        began = time.monotonic()
         wait_for_the_end(batch)
-        # Four leases and the calls; nobody waits for a hint to be repeated.
-        assert time.monotonic() - began < rescues.HINT_AGAIN.total_seconds()
 
     poisoned = Job.objects.get(batch=batch, outcome="error")
     assert (poisoned.case_key, poisoned.error_class) == ("case-12", "infra")

@@ -134,6 +134,34 @@ class Plan:
             return None
         return day * MINUTES_A_DAY + _highest(self.hours) * 60 + _highest(self.minutes)
 
+    def count(self, start: int, end: int) -> int:
+        """Return how many matching civil minutes lie in [start, end), month by month."""
+        (first, early), (last, late) = divmod(start, MINUTES_A_DAY), divmod(end, MINUTES_A_DAY)
+        whole = self._count_days(first, last) * self._count_times(MINUTES_A_DAY)
+        before = self._count_days(first, first + 1) * self._count_times(early)
+        return whole - before + self._count_days(last, last + 1) * self._count_times(late)
+
+    def _count_days(self, start: int, end: int) -> int:
+        found = 0
+        day = start
+        while day < end:
+            here = date.fromordinal(day + _FIRST_CIVIL_DAY)
+            length = calendar.monthrange(here.year, here.month)[1]
+            stop = min(here.day + end - day, length + 1)
+            if self.months >> here.month & 1:
+                mask = self._days_of(here.year, here.month) & ((1 << stop) - 1)
+                found += (mask >> here.day).bit_count()
+            day += stop - here.day
+        return found
+
+    def _count_times(self, end: int) -> int:
+        """Count the matching minutes of a matching day before its minute `end`."""
+        hour, minute = divmod(end, 60)
+        found = (self.hours & ((1 << hour) - 1)).bit_count() * self.minutes.bit_count()
+        if self.hours >> hour & 1:
+            found += (self.minutes & ((1 << minute) - 1)).bit_count()
+        return found
+
     def _time_from(self, time: int) -> int | None:
         hour, minute = divmod(time, 60)
         later = self.minutes >> minute << minute

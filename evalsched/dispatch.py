@@ -5,16 +5,18 @@ gives "once"; the lock and the moved `next_run_at` only save work.
 """
 
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import structlog
 from django.db import DatabaseError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from access.errors import Refusal
-from evalsched import occurrences, runs, schedules
+from batches.models import ModelEndpoint, TestSuite
+from evalsched import agenda, run_rows, runs, schedules
+from evalsched.agenda import Due
 from evalsched.models import (
     CatchupPolicy,
     OverlapPolicy,
@@ -23,6 +25,7 @@ from evalsched.models import (
     RunTrigger,
     Schedule,
 )
+from evalsched.run_rows import Draft
 
 logger = structlog.get_logger(__name__)
 
@@ -30,19 +33,12 @@ CHUNK = 500
 # After an outage of a minutely schedule a tick looks at so many occurrences and leaves the rest
 # to the next one.
 MOST_OCCURRENCES = 1_000
+# Found so soon after its time, an occurrence is on time: ticks are not continuous.
+_ON_TIME = timedelta(minutes=1)
 OUTAGE = "Nobody ran schedules at its time; the catch-up policy is '{policy}'."
 TOO_OLD = (
     "Nobody ran schedules at its time, and it is older than the catch-up window of {minutes} min."
 )
-
-
-@dataclass(frozen=True)
-class Due:
-    """The occurrences of one schedule that have come, oldest first, and when it is due next."""
-
-    schedule: Schedule
-    occurrences: list[datetime]
-    next_run_at: datetime | None
 
 
 def dispatch_due(now: datetime) -> int:
@@ -51,8 +47,10 @@ def dispatch_due(now: datetime) -> int:
     A schedule whose timing can no longer be computed is set aside with the reason; it never
     stops the others. Return how many schedules were due.
     """
+    _end_pauses(now)
     found = 0
-    while chunk := _dispatch_chunk(now):
+    while _due_at(now).exists():
+        chunk = _dispatch_chunk(now)
         found += chunk
         if chunk < CHUNK:
             break
@@ -61,8 +59,26 @@ def dispatch_due(now: datetime) -> int:
     return found
 
 
+def _due_at(now: datetime) -> QuerySet[Schedule]:
+    unpaused = Q(paused_until__isnull=True) | Q(paused_until__lte=now)
+    return Schedule.objects.filter(unpaused, is_active=True, next_run_at__lte=now)
+
+
+def _end_pauses(now: datetime) -> None:
+    """End the pauses that are over; what lay in them does not count, what came after does."""
+    over = Schedule.objects.filter(paused_until__lte=now)
+    if not over.exists():
+        return
+    with transaction.atomic():
+        for schedule in over.select_for_update(skip_locked=True, no_key=True)[:CHUNK]:
+            try:
+                schedules.end_pause(schedule, now=now)
+            except Refusal as refusal:
+                _set_aside(schedule, refusal.message, now)
+
+
 def _dispatch_chunk(now: datetime) -> int:
-    due = Schedule.objects.filter(is_active=True, next_run_at__lte=now).order_by("next_run_at")
+    due = _due_at(now).order_by("next_run_at")
     try:
         with transaction.atomic():
             return _dispatch(due, now, CHUNK)
@@ -73,7 +89,7 @@ def _dispatch_chunk(now: datetime) -> int:
 
 def _dispatch_alone(schedule_id: uuid.UUID, now: datetime) -> int:
     """Dispatch one schedule of a chunk that failed as a whole; the bad one is set aside."""
-    one = Schedule.objects.filter(pk=schedule_id, is_active=True, next_run_at__lte=now)
+    one = _due_at(now).filter(pk=schedule_id)
     try:
         with transaction.atomic():
             return _dispatch(one, now, 1)
@@ -88,71 +104,108 @@ def _dispatch_alone(schedule_id: uuid.UUID, now: datetime) -> int:
 
 def _dispatch(rows: QuerySet[Schedule], now: datetime, most: int) -> int:
     # NO KEY: a lock that lets rows be inserted which refer to the schedule.
-    locked = list(
-        rows.select_for_update(skip_locked=True, no_key=True, of=("self",)).select_related(
-            "suite", "endpoint"
-        )[:most]
-    )
+    locked = list(rows.select_for_update(skip_locked=True, no_key=True)[:most])
+    _name_parts(locked)
     due = [found for schedule in locked if (found := _due(schedule, now))]
     open_runs = _open_runs(due)
-    fresh = [run for item in due for run in _runs_of(item, open_runs.get(item.schedule.pk), now)]
-    Run.objects.bulk_create(fresh, ignore_conflicts=True)
-    _move_on(due)
-    for item in due:
-        logger.debug(
-            "schedule dispatched", schedule=str(item.schedule.pk), next_run_at=item.next_run_at
-        )
+    drafts = [
+        draft for item in due for draft in _drafts_of(item, open_runs.get(item.schedule.pk), now)
+    ]
+    waiting = run_rows.insert(drafts, trigger=RunTrigger.SCHEDULE, now=now)
+    _move_on(due, Counter(waiting), now)
     return len(locked)
+
+
+def _name_parts(found: list[Schedule]) -> None:
+    """Give the schedules their suites and endpoints, of which only the names are read."""
+    suites = TestSuite.objects.only("name").in_bulk({one.suite_id for one in found})
+    endpoints = ModelEndpoint.objects.only("name").in_bulk({one.endpoint_id for one in found})
+    for one in found:
+        one.suite, one.endpoint = suites[one.suite_id], endpoints[one.endpoint_id]
 
 
 def _due(schedule: Schedule, now: datetime) -> Due | None:
     """Enumerate what has come; None where that cannot be said, and the schedule is set aside."""
-    first = schedule.next_run_at
-    assert first is not None
-    timing = schedules.timing(schedule)
     try:
-        # What `next_run_at` says is itself an occurrence, whoever wrote it.
-        later = occurrences.between(timing, first, now, limit=MOST_OCCURRENCES)
-        coming = occurrences.next_after(timing, later[-1] if later else max(first, now))
+        due = agenda.due(schedule, now, most=MOST_OCCURRENCES)
     except Refusal as refusal:
-        reason = f"{refusal.message} Correct it and enable the schedule again."
-        schedules.disable(schedule, reason, now=now)
+        _set_aside(schedule, refusal.message, now)
         return None
-    return Due(schedule, [first, *later], coming)
+    except Exception as error:  # noqa: BLE001  zone data that breaks, say: the others go on
+        logger.exception("times not computed", schedule=str(schedule.pk))
+        _set_aside(schedule, f"Its times cannot be computed: {error!r}.", now)
+        return None
+    if due.by_hand and _exists(schedule, due.occurrences[:1]):
+        # The occurrence has its run, so whoever wrote the time wants another one, at that time.
+        assert schedule.next_run_at is not None
+        due.occurrences[0] = schedule.next_run_at
+    return due
 
 
-def _open_runs(due: list[Due]) -> dict[object, Run]:
-    """Return the newest run under way of each schedule."""
+def _exists(schedule: Schedule, instants: list[datetime]) -> bool:
+    made = Run.objects.filter(schedule=schedule, trigger=RunTrigger.SCHEDULE)
+    return made.filter(scheduled_for__in=instants).exists()
+
+
+def _set_aside(schedule: Schedule, why: str, now: datetime) -> None:
+    reason = f"{why} Correct it and enable the schedule again."
+    schedules.disable(schedule, reason, now=now)
+
+
+def _open_runs(due: list[Due]) -> dict[uuid.UUID, Run]:
+    """Return the newest run under way of each schedule, those of backfills aside."""
     found = Run.objects.open().filter(schedule__in=[item.schedule.pk for item in due])
-    return {run.schedule_id: run for run in found.order_by("scheduled_for")}
+    found = found.exclude(trigger=RunTrigger.BACKFILL).order_by("scheduled_for")
+    return {run.schedule_id: run for run in found.only("schedule", "trigger", "scheduled_for")}
 
 
-def _runs_of(due: Due, in_the_way: Run | None, now: datetime) -> Iterable[Run]:
-    """Return the runs to insert: those that run, and a row for each that does not, with why."""
+def _drafts_of(due: Due, in_the_way: Run | None, now: datetime) -> Iterator[Draft]:
+    """Yield the runs to insert: those that run, and one for each that does not, with why."""
     schedule = due.schedule
     chosen = _chosen(due, now)
-    for instant in due.occurrences:
-        run = _run(schedule, instant, now)
-        if instant not in chosen:
-            yield _missed(run, schedule, now)
-        elif in_the_way is None or schedule.overlap_policy == OverlapPolicy.ALLOW:
-            yield run
-        elif schedule.overlap_policy == OverlapPolicy.SKIP:
-            yield _ended(
-                run, RunStatus.SKIPPED, f"Run {in_the_way.pk} ({in_the_way}) was in its way.", now
-            )
-        else:
-            for other in schedule.runs.filter(status__in=["triggered", "running"]):
+    # Catching up on all, none is in another's way: admission runs them one after the other.
+    jitter = agenda.jitter(schedule)
+    late = [instant for instant in chosen if now - instant - jitter > _ON_TIME]
+    queues = schedule.catchup_policy == CatchupPolicy.ALL and bool(late)
+    if chosen and in_the_way is not None and not queues:
+        if schedule.overlap_policy == OverlapPolicy.SKIP:
+            why = f"Run {in_the_way.pk} ({in_the_way}) was in its way."
+            yield from _with_others(due, chosen, RunStatus.SKIPPED, why, now)
+            return
+        if schedule.overlap_policy == OverlapPolicy.CANCEL_PREVIOUS:
+            for other in schedule.runs.open().exclude(trigger=RunTrigger.BACKFILL):
                 runs.cancel(other, now=now, reason="The next occurrence took its place.")
-            yield run
+    yield from _with_others(due, chosen, RunStatus.TRIGGERED, "", now)
+
+
+def _with_others(
+    due: Due, chosen: set[datetime], status: RunStatus, why: str, now: datetime
+) -> Iterator[Draft]:
+    """Yield a run for each occurrence: the chosen ones as `status`, the others as missed.
+
+    Where `max_runs` is reached it ends.
+    """
+    schedule = due.schedule
+    left = None if schedule.max_runs is None else schedule.max_runs - schedule.runs_made
+    for instant in due.occurrences:
+        if instant not in chosen:
+            yield Draft(schedule, instant, RunStatus.MISSED, _missed(schedule, instant, now), now)
+        elif status == RunStatus.TRIGGERED and left is not None and left <= 0:
+            return
+        else:
+            yield Draft(
+                schedule, instant, status, why, None if status == RunStatus.TRIGGERED else now
+            )
+            left = None if left is None else left - 1
 
 
 def _chosen(due: Due, now: datetime) -> set[datetime]:
     """Return the occurrences that run; on time there is one, after an outage the policy decides."""
     instants = due.occurrences
     window = due.schedule.catchup_window_minutes
+    late = agenda.jitter(due.schedule)
     if window is not None:
-        instants = [at for at in instants if now - at <= timedelta(minutes=window)]
+        instants = [at for at in instants if now - at - late <= timedelta(minutes=window)]
     # More are still to come than one tick looks at: the newest is not among these.
     all_seen = due.next_run_at is None or due.next_run_at > now
     match CatchupPolicy(due.schedule.catchup_policy):
@@ -163,47 +216,35 @@ def _chosen(due: Due, now: datetime) -> set[datetime]:
         case CatchupPolicy.ALL:
             return set(instants)
         case CatchupPolicy.NONE:
-            return set(instants[-1:]) if all_seen and now - instants[-1] <= _ON_TIME else set()
+            on_time = bool(instants) and now - instants[-1] - late <= _ON_TIME
+            return set(instants[-1:]) if all_seen and on_time else set()
 
 
-# With the policy `none` an occurrence still runs when a tick finds it so soon after its time.
-_ON_TIME = timedelta(minutes=1)
-
-
-def _run(schedule: Schedule, instant: datetime, now: datetime) -> Run:
-    return Run(
-        project_id=schedule.project_id,
-        user_id=schedule.user_id,
-        schedule=schedule,
-        trigger=RunTrigger.SCHEDULE,
-        scheduled_for=instant,
-        triggered_at=now,
-        snapshot=runs.snapshot(schedule),
-    )
-
-
-def _missed(run: Run, schedule: Schedule, now: datetime) -> Run:
+def _missed(schedule: Schedule, instant: datetime, now: datetime) -> str:
     minutes = schedule.catchup_window_minutes
-    too_old = minutes is not None and now - run.scheduled_for > timedelta(minutes=minutes)
-    why = (
-        TOO_OLD.format(minutes=minutes)
-        if too_old
-        else OUTAGE.format(policy=schedule.catchup_policy)
-    )
-    return _ended(run, RunStatus.MISSED, why, now)
+    late = agenda.jitter(schedule)
+    if minutes is not None and now - instant - late > timedelta(minutes=minutes):
+        return TOO_OLD.format(minutes=minutes)
+    return OUTAGE.format(policy=schedule.catchup_policy)
 
 
-def _ended(run: Run, status: RunStatus, why: str, now: datetime) -> Run:
-    run.status, run.error_message, run.completed_at = status, why, now
-    return run
-
-
-def _move_on(due: list[Due]) -> None:
+def _move_on(due: list[Due], made: Counter[uuid.UUID], now: datetime) -> None:
+    """Move the schedules on by their runs that were really made, and end those that are done."""
+    keys = [item.schedule.pk for item in due]
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE evalsched_schedule s SET next_run_at = d.next_run_at
-            FROM unnest(%s::uuid[], %s::timestamptz[]) AS d(id, next_run_at) WHERE s.id = d.id
+            UPDATE evalsched_schedule s
+            SET next_run_at = d.next_run_at, runs_made = s.runs_made + d.made
+            FROM unnest(%s::uuid[], %s::timestamptz[], %s::int[]) AS d(id, next_run_at, made)
+            WHERE s.id = d.id
             """,
-            [[item.schedule.pk for item in due], [item.next_run_at for item in due]],
+            [keys, [item.next_run_at for item in due], [made[key] for key in keys]],
         )
+    for item in due:
+        schedule = item.schedule
+        schedule.runs_made += made[schedule.pk]
+        schedule.next_run_at = item.next_run_at
+        schedules.end_if_over(schedule, now=now)
+        logger.debug("schedule dispatched", schedule=str(schedule.pk), next_run_at=item.next_run_at)
+

@@ -4,7 +4,7 @@ import uuid
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from access.isolation import owned_key
 from access.models import Owned
@@ -41,8 +41,14 @@ class LastRunStatus(models.TextChoices):
     CANCELLED = "cancelled"
 
 
+MOST_JITTER_SECONDS = 86_400
+
+
 class Schedule(Owned):
-    """What is evaluated when. `next_run_at` is when it is due; null while it is not active."""
+    """What is evaluated when. `next_run_at` is when it is due; null while it is not active.
+
+    `scheduled_for` of a run is the nominal time; `next_run_at` has the jitter in.
+    """
 
     name = models.CharField(max_length=200)
     description = models.TextField(blank=True)
@@ -51,6 +57,14 @@ class Schedule(Owned):
     timezone = models.CharField(max_length=64, default="UTC")
     dst_gap = models.CharField(max_length=10, blank=True)
     dst_overlap = models.CharField(max_length=10, blank=True)
+    # At most so late, always by the same, so that not all schedules start on the minute.
+    jitter_seconds = models.PositiveIntegerField(default=0)
+    # Nominal times outside [starts_at, ends_at] do not count.
+    starts_at = models.DateTimeField(null=True, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True)
+    max_runs = models.PositiveIntegerField(null=True, blank=True)
+    # Scheduled runs so far, without those that were skipped or missed.
+    runs_made = models.PositiveIntegerField(default=0)
     suite = owned_key("batches.TestSuite", related_name="schedules")
     endpoint = owned_key("batches.ModelEndpoint", related_name="schedules")
     batch_test_config = models.JSONField(default=dict, blank=True)
@@ -70,6 +84,7 @@ class Schedule(Owned):
     last_run_status = models.CharField(max_length=10, choices=LastRunStatus, blank=True)
     last_run_id = models.UUIDField(null=True, blank=True)
     consecutive_failures = models.PositiveIntegerField(default=0)
+    paused_until = models.DateTimeField(null=True, blank=True)
     pause_reason = models.TextField(blank=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -94,11 +109,33 @@ class Schedule(Owned):
                 ),
                 name="threshold_is_a_percentage",
             ),
+            models.CheckConstraint(
+                condition=Q(jitter_seconds__lte=MOST_JITTER_SECONDS), name="jitter_within_a_day"
+            ),
+            models.CheckConstraint(
+                condition=Q(starts_at__isnull=True)
+                | Q(ends_at__isnull=True)
+                | Q(ends_at__gt=F("starts_at")),
+                name="ends_after_it_starts",
+            ),
+            models.CheckConstraint(
+                condition=Q(max_runs__isnull=True) | Q(max_runs__gte=1), name="max_runs_at_least_one"
+            ),
+            models.CheckConstraint(
+                condition=Q(is_active=False) | Q(paused_until__isnull=False) | Q(pause_reason=""),
+                name="a_reason_only_while_paused",
+            ),
         ]
         indexes = [
             models.Index(fields=["project", "-created_at"], name="schedule_newest"),
             # The tick looks for due schedules, oldest first.
             models.Index(fields=["next_run_at"], condition=Q(is_active=True), name="schedule_due"),
+            # The tick ends pauses.
+            models.Index(
+                fields=["paused_until"],
+                condition=Q(paused_until__isnull=False),
+                name="schedule_paused",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -124,6 +161,10 @@ class RunTrigger(models.TextChoices):
     MANUAL = "manual"
     API = "api"
     BACKFILL = "backfill"
+
+
+# Of these one schedule has one running at a time, unless its overlap policy is `allow`.
+ONE_BY_ONE = frozenset({RunTrigger.SCHEDULE, RunTrigger.BACKFILL})
 
 
 class RunQuerySet(StatefulQuerySet["Run"]):
@@ -152,6 +193,8 @@ class Run(Owned):
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
+    # The runs of one backfill share it.
+    backfill_id = models.UUIDField(null=True, blank=True)
     batch = owned_key("batches.Batch", null=True, related_name="runs")
     total_prompts = models.PositiveIntegerField(null=True, blank=True)
     successful_prompts = models.PositiveIntegerField(null=True, blank=True)
@@ -180,6 +223,15 @@ class Run(Owned):
                 condition=Q(trigger="schedule"),
                 name="one_run_per_occurrence",
             ),
+            models.UniqueConstraint(
+                fields=["backfill_id", "scheduled_for"],
+                condition=Q(trigger="backfill"),
+                name="one_run_per_backfilled_occurrence",
+            ),
+            models.CheckConstraint(
+                condition=Q(trigger="backfill") ^ Q(backfill_id__isnull=True),
+                name="backfill_iff_of_one",
+            ),
             models.CheckConstraint(condition=Q(status__in=RunStatus.values), name="run_status"),
             models.CheckConstraint(
                 condition=Q(status__in=RUN_FINISHED, completed_at__isnull=False)
@@ -199,11 +251,19 @@ class Run(Owned):
         indexes = [
             models.Index(fields=["schedule", "-scheduled_for"], name="run_newest"),
             models.Index(fields=["batch"], name="run_of_batch"),
-            # Admission takes the oldest waiting run; the cap counts the running ones.
+            # Dispatch asks what is in the way, admission what of the same schedule is running.
             models.Index(
-                fields=["scheduled_for"],
+                fields=["schedule", "scheduled_for"],
                 condition=Q(status__in=["triggered", "running"]),
-                name="run_open",
+                name="run_open_of_schedule",
+            ),
+            # Admission takes the oldest waiting run.
+            models.Index(
+                fields=["scheduled_for", "id"], condition=Q(status="triggered"), name="run_waiting"
+            ),
+            # The cap counts the running ones; the tick settles those whose batch has ended.
+            models.Index(
+                fields=["deadline_at"], condition=Q(status="running"), name="run_running"
             ),
         ]
 

@@ -38,6 +38,7 @@ __all__ = [
     "Occurrence",
     "Timing",
     "between",
+    "count",
     "describe",
     "latest",
     "next_after",
@@ -255,14 +256,39 @@ def next_after(timing: Timing, after: datetime) -> datetime | None:
 
     Raises: Invalid, as all below, where `validate` would.
     """
-    minute = _next(_rule(timing), minute_of(after) + 1)
-    return None if minute is None else instant_of(minute)
+    return _next_instant(timing, minute_of(after) + 1)
+
+
+# Thousands of schedules are due at the same moment with a handful of timings.
+@lru_cache(maxsize=16_384)
+def _next_instant(timing: Timing, minute: int) -> datetime | None:
+    found = _next(_rule(timing), minute)
+    return None if found is None else instant_of(found)
 
 
 def between(timing: Timing, after: datetime, until: datetime, *, limit: int) -> list[datetime]:
     """Return the occurrences in (after, until], oldest first, the oldest `limit` of them."""
     found = islice(_every(_rule(timing), after, until), limit)
     return [instant_of(minute) for minute in found]
+
+
+def count(timing: Timing, after: datetime, until: datetime) -> int:
+    """Return how many occurrences lie in (after, until], without going through them."""
+    rule = _rule(timing)
+    first, last = max(minute_of(after) + 1, _FIRST), min(minute_of(until), _LAST - 1)
+    found = 0
+    for year in range(instant_of(first).year, instant_of(max(first, last)).year + 1):
+        for piece in pieces_of(rule.zone, year):
+            low, high = rule.span(piece)
+            low, high = max(low, first), min(high, last + 1)
+            if low < high:
+                found += rule.plan.count(low + piece.offset, high + piece.offset)
+            if first <= piece.start <= last and rule.catches_up(piece):
+                # Where the plan has that minute anyway it is one occurrence, not two.
+                found += rule.plan.first_from(piece.start + piece.offset) != (
+                    piece.start + piece.offset
+                )
+    return found
 
 
 def latest(timing: Timing, after: datetime, until: datetime) -> datetime | None:
@@ -284,15 +310,21 @@ def preview(
     `until` None: without end.
     """
     rule = _rule(timing)
-    tz = zone(timing.timezone)
-    return [
-        Occurrence(
-            scheduled_for=instant_of(minute),
-            local=instant_of(minute).astimezone(tz).isoformat(),
-            note=_note(rule, minute),
-        )
-        for minute in islice(_every(rule, after, until), count)
-    ]
+    found = islice(_every(rule, after, until), count)
+    return [_occurrence(rule, instant_of(minute)) for minute in found]
+
+
+def shown(timing: Timing, instant: datetime) -> Occurrence:
+    """Return an instant, an occurrence or not, as people read it."""
+    return _occurrence(_rule(timing), instant)
+
+
+def _occurrence(rule: Rule, instant: datetime) -> Occurrence:
+    return Occurrence(
+        scheduled_for=instant,
+        local=instant.astimezone(zone(rule.zone)).isoformat(),
+        note=_note(rule, minute_of(instant)),
+    )
 
 
 def _note(rule: Rule, minute: int) -> str | None:

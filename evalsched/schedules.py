@@ -1,7 +1,7 @@
 """Schedules: made, changed, switched on and off. When they are due is `dispatch`'s question."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -13,28 +13,23 @@ from access.errors import Conflict, Invalid, Refusal
 from access.models import AuditEvent
 from batches import batches
 from batches.models import Batch
-from evalsched import announcements, occurrences
+from evalsched import agenda, announcements, cron, occurrences
 from evalsched.models import RUN_OPEN, Schedule, ScheduleType
-from evalsched.occurrences import Timing
 
 logger = structlog.get_logger(__name__)
 
 # Changing one of these changes when the schedule is due next.
 TIME_FIELDS = frozenset(
-    {"schedule_type", "cron_expression", "timezone", "dst_gap", "dst_overlap", "is_active"}
+    {
+        *("schedule_type", "cron_expression", "timezone", "dst_gap", "dst_overlap", "is_active"),
+        *("jitter_seconds", "starts_at", "ends_at", "max_runs", "paused_until"),
+    }
 )
+_INSTANTS = ("starts_at", "ends_at", "paused_until")
 
 PAUSED_ALL = "Paused with all others by pause_all. Take it back with resume_all."
-
-
-def timing(schedule: Schedule) -> Timing:
-    return Timing(
-        schedule_type=schedule.schedule_type,
-        cron_expression=schedule.cron_expression,
-        timezone=schedule.timezone,
-        dst_gap=schedule.dst_gap or None,
-        dst_overlap=schedule.dst_overlap or None,
-    )
+# How the reason of a schedule begins that came to its end as it was meant to.
+ENDED = "It has ended: "
 
 
 def create(actor: Actor, *, now: datetime, **fields: Any) -> Schedule:
@@ -101,6 +96,39 @@ def disable(schedule: Schedule, reason: str, *, now: datetime) -> bool:
     return True
 
 
+def end_if_over(schedule: Schedule, *, now: datetime) -> None:
+    """Switch an active schedule off of which nothing is left. Nothing failed: nobody is told.
+
+    The caller holds the schedule's lock.
+    """
+    made = schedule.runs_made
+    if schedule.max_runs is not None and made >= schedule.max_runs:
+        why = f"it has made its {made} run{'s' * (made != 1)} (max_runs)."
+    elif schedule.next_run_at is None and schedule.ends_at is not None:
+        why = f"no occurrence is left until {schedule.ends_at:%Y-%m-%d %H:%M} UTC (ends_at)."
+    else:
+        return
+    if _switch_off(schedule, ENDED + why, now, action="schedule.ended"):
+        logger.info("schedule ended", schedule=schedule.name, why=why)
+
+
+def end_pause(schedule: Schedule, *, now: datetime) -> None:
+    """Let a schedule go on whose `paused_until` has come; nothing fires for what lay before it.
+
+    The caller holds the schedule's lock. Raises: Invalid, for a timing that means nothing.
+    """
+    over = schedule.paused_until
+    assert over is not None
+    if schedule.is_active:
+        if schedule.next_run_at is None or schedule.next_run_at < over:
+            schedule.next_run_at = agenda.next_run_at(schedule, over - timedelta(microseconds=1))
+        schedule.pause_reason = ""
+    schedule.paused_until = None
+    schedule.save(update_fields=["next_run_at", "paused_until", "pause_reason", "updated_at"])
+    if schedule.is_active:
+        end_if_over(schedule, now=now)
+
+
 def pause_all(*, now: datetime) -> int:
     """Switch every active schedule off until `resume_all`, and return how many they were."""
     with transaction.atomic():
@@ -112,20 +140,29 @@ def resume_all(*, now: datetime) -> int:
     """Switch on what `pause_all` switched off; nothing fires for the past."""
     with transaction.atomic():
         paused = Schedule.objects.filter(is_active=False, pause_reason=PAUSED_ALL)
-        resumed = list(paused.select_for_update().order_by("pk"))
-        for schedule in resumed:
-            _assign(schedule, {"is_active": True}, now)
-            _save(schedule)
-            _note(schedule, "schedule.resumed", {})
-        return len(resumed)
+        return sum(_resume(one, now) for one in paused.select_for_update().order_by("pk"))
 
 
-def _switch_off(schedule: Schedule, reason: str, now: datetime) -> bool:
+def _resume(schedule: Schedule, now: datetime) -> bool:
+    try:
+        _assign(schedule, {"is_active": True}, now)
+    except Refusal as refusal:
+        # It ended during the pause, say: the others are resumed all the same.
+        Schedule.objects.filter(pk=schedule.pk).update(pause_reason=refusal.message, updated_at=now)
+        return False
+    _save(schedule)
+    _note(schedule, "schedule.resumed", {})
+    return True
+
+
+def _switch_off(
+    schedule: Schedule, reason: str, now: datetime, action: str = "schedule.disabled"
+) -> bool:
     switched = Schedule.objects.filter(pk=schedule.pk, is_active=True).update(
         is_active=False, next_run_at=None, pause_reason=reason, updated_at=now
     )
     if switched:
-        _note(schedule, "schedule.disabled", {"reason": reason})
+        _note(schedule, action, {"reason": reason})
     return bool(switched)
 
 
@@ -151,16 +188,43 @@ def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> Non
     if schedule.schedule_type != ScheduleType.CUSTOM:
         schedule.cron_expression = ""
     fresh = schedule._state.adding
-    if not fresh and not TIME_FIELDS & changed:
-        return
-    occurrences.validate(timing(schedule))
-    if schedule.is_active:
-        schedule.next_run_at = occurrences.next_after(timing(schedule), now)
+    if fresh or TIME_FIELDS & changed:
+        occurrences.validate(agenda.timing(schedule))
+        _check_limits(schedule, changed, now)
+        _reckon(schedule, fields, changed, now)
+    if schedule.is_active and schedule.paused_until is None:
         schedule.pause_reason = ""
-        if "is_active" in changed:
-            schedule.consecutive_failures = 0
-    else:
+
+
+def _reckon(
+    schedule: Schedule, fields: Mapping[str, Any], changed: Collection[str], now: datetime
+) -> None:
+    """Compute when the schedule is due next: from now, whatever it was before."""
+    if not schedule.is_active:
         schedule.next_run_at = None
+        return
+    if "is_active" in changed:
+        schedule.consecutive_failures = 0
+        if "paused_until" not in fields:
+            # Who switches it on wants it to run.
+            schedule.paused_until = None
+    schedule.next_run_at = agenda.next_run_at(schedule, now)
+    agenda.refuse_if_ended(schedule)
+
+
+def _check_limits(schedule: Schedule, changed: Collection[str], now: datetime) -> None:
+    details = {}
+    for name in _INSTANTS:
+        instant = getattr(schedule, name)
+        if instant is not None and not cron.FIRST_YEAR < instant.year < cron.LAST_YEAR:
+            details[name] = [f"Name a time between {cron.FIRST_YEAR + 1} and {cron.LAST_YEAR - 1}."]
+    starts_at, ends_at, until = (getattr(schedule, name) for name in _INSTANTS)
+    if starts_at is not None and ends_at is not None and ends_at <= starts_at:
+        details["ends_at"] = ["It has to lie after starts_at."]
+    if until is not None and "paused_until" in changed and until <= now:
+        details["paused_until"] = ["It lies in the past. Name a later time, or null for no pause."]
+    if details:
+        raise Invalid(" ".join(f"{name}: {text}" for name, (text,) in details.items()), details)
 
 
 def _save(schedule: Schedule) -> None:

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from access.api.serializers import OwnedSerializer
 from batches.serializers import BatchConfigSerializer
-from evalsched import occurrences, schedules
+from evalsched import agenda, occurrences
 from evalsched.models import LastRunStatus, Run, RunStatus, RunTrigger, Schedule
 
 _OWNED = OwnedSerializer.Meta.fields
@@ -86,10 +86,10 @@ class ScheduleSerializer(OwnedSerializer):
         return config if money is None else config | {"max_cost": str(money)}
 
     def get_description_of_times(self, schedule: Schedule) -> str:
-        return occurrences.describe(schedules.timing(schedule))
+        return occurrences.describe(agenda.timing(schedule))
 
     def get_warnings(self, schedule: Schedule) -> list[str]:
-        return occurrences.warnings(schedules.timing(schedule), self.context["view"].now)
+        return occurrences.warnings(agenda.timing(schedule), self.context["view"].now)
 
     def to_representation(self, instance: Schedule) -> dict[str, Any]:
         shown: dict[str, Any] = super().to_representation(instance)

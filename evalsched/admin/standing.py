@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 from access.admin import words
 from access.errors import Refusal
 from batches.admin.batches import results as batch_results
-from evalsched import occurrences, schedules
+from evalsched import agenda, occurrences, schedules
 from evalsched.models import Run, RunStatus, Schedule
 
 TONES: dict[str, words.Tone] = {
@@ -59,7 +59,7 @@ def of_run_with_reason(run: Run) -> SafeString:
 def in_words(schedule: Schedule) -> str:
     """Return when the schedule fires, or why that cannot be said of what somebody stored."""
     try:
-        return occurrences.describe(schedules.timing(schedule))
+        return occurrences.describe(agenda.timing(schedule))
     except Refusal as refusal:
         return refusal.message
 

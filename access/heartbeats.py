@@ -8,8 +8,12 @@ from access.models import Heartbeat
 
 def note(name: str, *, now: datetime, found: Mapping[str, int] | None = None) -> None:
     """Note that the part called `name` lives, and what it found."""
-    Heartbeat.objects.update_or_create(
-        name=name, defaults={"seen_at": now, "found": dict(found or {})}
+    # One statement: every tick and every worker writes one of these.
+    Heartbeat.objects.bulk_create(
+        [Heartbeat(name=name, seen_at=now, found=dict(found or {}))],
+        update_conflicts=True,
+        unique_fields=["name"],
+        update_fields=["seen_at", "found"],
     )
 
 

@@ -17,5 +17,4 @@ urlpatterns = [
     path("batches/<uuid:batch_id>/cancel", views.CancelBatch.as_view()),
     path("batches/<uuid:batch_id>/resume", views.ResumeBatch.as_view()),
     path("batches/<uuid:batch_id>/results", views.Results.as_view()),
-    path("batch-testing/run", views.BatchTestingRun.as_view()),
 ]

@@ -1,6 +1,7 @@
 """The API of endpoints, suites and batches: read the request, call one domain function, answer."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -21,7 +22,6 @@ from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
 from batches.serializers import (
     BatchChangeSerializer,
     BatchSerializer,
-    BatchTestRunSerializer,
     CheckSerializer,
     ImportedSerializer,
     ImportSerializer,
@@ -219,11 +219,11 @@ class Batches(ApiView):
         """Start a batch: one call for every case of the suite and every repeat."""
         serializer = NewBatchSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return started(self, serializer.validated_data)
+        return answered(self, started(self, serializer.validated_data))
 
 
-def started(view: ApiView, given: dict[str, Any]) -> Response:
-    """Start the batch that a validated `NewBatchSerializer` describes and answer it."""
+def started(view: ApiView, given: dict[str, Any], *, deadline_at: datetime | None = None) -> Batch:
+    """Start the batch that a validated `NewBatchSerializer` describes."""
     options = dict(given)
     project_id = view.actor.project.pk
     batch = batches.create(
@@ -232,10 +232,16 @@ def started(view: ApiView, given: dict[str, Any]) -> Response:
         endpoint=endpoints.find(project_id, options.pop("model_id")),
         config=Config(**options),
         now=view.now,
+        deadline_at=deadline_at,
     )
     audit.record(view.actor, "batch.started", batch)
+    return batch
+
+
+def answered(view: ApiView, batch: Batch, **more: Any) -> Response:
+    """Answer a batch that was started, with what else there is to say of it."""
     shown = StartedBatchSerializer(batch, context=view.get_serializer_context())
-    return Response(shown.data, status=202)
+    return Response(shown.data | more, status=202)
 
 
 class OneBatch(ApiView):
@@ -301,15 +307,3 @@ class Results(ApiView):
     def get(self, request: Request, batch_id: Any) -> Response:
         batch = self.found(Batch.objects.filter(project=self.actor.project), pk=batch_id)
         return self.listed(self.get_queryset().filter(batch=batch))
-
-
-class BatchTestingRun(ApiView):
-    """The same start of a batch under the address and shape of older clients."""
-
-    queryset = Batch.objects.all()
-    serializer_class = BatchTestRunSerializer
-    starts_work = True
-
-    @extend_schema(responses={202: StartedBatchSerializer})
-    def post(self, request: Request) -> Response:
-        return started(self, self.given()["config"])

@@ -1,9 +1,12 @@
 """Due schedules becoming runs, beside the plain writing of as many rows."""
 
+import gc
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
 
+import psutil  # type: ignore[import-untyped]
 from django.db import connection, transaction
 from psycopg.types.json import Jsonb
 
@@ -18,6 +21,8 @@ from tests.factories import make_actor, make_endpoint, make_suite
 SIZES = (1_000, 10_000)
 HOUR = timedelta(hours=1)
 IDLE_TICKS = 20
+# A day has 8,640 of them.
+SOAK_TICKS = 10_000 if os.environ.get("EVALSCHED_SOAK") else 1_000
 _COLUMNS = (
     *("id", "project_id", "user_id", "created_at", "updated_at", "schedule_id", "status"),
     *("trigger", "scheduled_for", "triggered_at", "error_message", "error_details", "snapshot"),
@@ -28,6 +33,8 @@ def measure() -> list[Figure]:
     figures: list[Figure] = []
     for size in SIZES:
         figures += due(make_schedules(size), size)
+    for size in SIZES:
+        figures += boundary(size)
     return [*figures, *idle(SIZES[-1])]
 
 
@@ -71,17 +78,60 @@ def due(schedules: list[Schedule], size: int) -> list[Figure]:
 
 
 def idle(size: int) -> list[Figure]:
-    """Measure ticks that find nothing to do among so many schedules."""
+    """Measure ticks that find nothing to do among so many schedules, and many of them on end."""
     make_schedules(size)
     now = clock.database_now()
     Schedule.objects.update(next_run_at=now + HOUR)
     with connection.cursor() as cursor:
-        cursor.execute("ANALYZE")
+        cursor.execute("VACUUM ANALYZE")
     ticks.tick(now)
     spent = sorted(seconds_of(lambda: ticks.tick(now)) for _ in range(IDLE_TICKS))
+    statements = sorted(statement_seconds(lambda: ticks.tick(now)) for _ in range(IDLE_TICKS))
+    before = resident_mib()
+    for _ in range(SOAK_TICKS):
+        ticks.tick(now)
+    grown = resident_mib() - before
     assert not Run.objects.exists()
-    median = spent[len(spent) // 2] * 1000
-    return [Figure(f"idle tick over {size:,} schedules that are not due", median, "ms")]
+    about = f"idle tick over {size:,} schedules that are not due"
+    return [
+        Figure(about, spent[len(spent) // 2] * 1000, "ms"),
+        Figure("... of which in statements", statements[len(statements) // 2] * 1000, "ms"),
+        Figure(f"memory gained over {SOAK_TICKS:,} such ticks", grown, "MiB"),
+    ]
+
+
+def boundary(size: int) -> list[Figure]:
+    """Measure from one moment at which so many come due to all their runs waiting, and one tick."""
+    empty()
+    # A ticker has its connections and its code long before anything is due.
+    ticks.tick(clock.database_now())
+    make_schedules(size)
+    now = clock.database_now()
+    took = seconds_of(lambda: ticks.tick(now))
+    assert Run.objects.count() == size
+    return [Figure(f"tick with {size:,} due at one moment, first runs started", took, "s")]
+
+
+def statement_seconds(task: Callable[[], object]) -> float:
+    """Return how long the statements of `task` took, with their way to the server and back."""
+    spent = 0.0
+
+    def timed(execute: Callable[..., object], *arguments: object) -> object:
+        nonlocal spent
+        started = time.perf_counter()
+        try:
+            return execute(*arguments)
+        finally:
+            spent += time.perf_counter() - started
+
+    with connection.execute_wrapper(timed):
+        task()
+    return spent
+
+
+def resident_mib() -> float:
+    gc.collect()
+    return float(psutil.Process().memory_info().rss) / 2**20
 
 
 def copy_runs(schedules: list[Schedule]) -> None:

@@ -131,7 +131,7 @@ def _due(schedule: Schedule, now: datetime) -> Due | None:
     except Refusal as refusal:
         _set_aside(schedule, refusal.message, now)
         return None
-    except Exception as error:  # noqa: BLE001  zone data that breaks, say: the others go on
+    except Exception as error:  # zone data that breaks, say: the others go on
         logger.exception("times not computed", schedule=str(schedule.pk))
         _set_aside(schedule, f"Its times cannot be computed: {error!r}.", now)
         return None
@@ -247,4 +247,3 @@ def _move_on(due: list[Due], made: Counter[uuid.UUID], now: datetime) -> None:
         schedule.next_run_at = item.next_run_at
         schedules.end_if_over(schedule, now=now)
         logger.debug("schedule dispatched", schedule=str(schedule.pk), next_run_at=item.next_run_at)
-

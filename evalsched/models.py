@@ -119,7 +119,8 @@ class Schedule(Owned):
                 name="ends_after_it_starts",
             ),
             models.CheckConstraint(
-                condition=Q(max_runs__isnull=True) | Q(max_runs__gte=1), name="max_runs_at_least_one"
+                condition=Q(max_runs__isnull=True) | Q(max_runs__gte=1),
+                name="max_runs_at_least_one",
             ),
             models.CheckConstraint(
                 condition=Q(is_active=False) | Q(paused_until__isnull=False) | Q(pause_reason=""),
@@ -180,6 +181,10 @@ class RunQuerySet(StatefulQuerySet["Run"]):
 
     def open(self) -> "RunQuerySet":
         return self.filter(status__in=RUN_OPEN)
+
+    def taking_places(self) -> "RunQuerySet":
+        """Those under the cluster's cap. What a program started itself takes no place."""
+        return self.filter(status=RunStatus.RUNNING).exclude(trigger=RunTrigger.API)
 
 
 class Run(Owned):
@@ -262,9 +267,7 @@ class Run(Owned):
                 fields=["scheduled_for", "id"], condition=Q(status="triggered"), name="run_waiting"
             ),
             # The cap counts the running ones; the tick settles those whose batch has ended.
-            models.Index(
-                fields=["deadline_at"], condition=Q(status="running"), name="run_running"
-            ),
+            models.Index(fields=["deadline_at"], condition=Q(status="running"), name="run_running"),
         ]
 
     def __str__(self) -> str:

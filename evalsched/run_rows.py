@@ -35,8 +35,8 @@ _VARYING = {
     "status": "text",
     "error_message": "text",
     "completed_at": "timestamptz",
-    "snapshot": "jsonb",
 }
+_SNAPSHOT = "snapshot"
 
 
 def insert(
@@ -53,10 +53,10 @@ def insert(
     """
     if not drafts:
         return []
-    snapshots: dict[uuid.UUID, str] = {}
+    snapshots: dict[uuid.UUID, dict[str, Any]] = {}
     for draft in drafts:
         if draft.schedule.pk not in snapshots:
-            snapshots[draft.schedule.pk] = json.dumps(runs.snapshot(draft.schedule))
+            snapshots[draft.schedule.pk] = runs.snapshot(draft.schedule)
     rows = [
         (
             uuid7(),
@@ -67,7 +67,6 @@ def insert(
             draft.status.value,
             draft.why,
             draft.completed_at,
-            snapshots[draft.schedule.pk],
         )
         for draft in drafts
     ]
@@ -78,19 +77,22 @@ def insert(
         "updated_at": now,
         "backfill_id": backfill_id,
     }
-    return _insert(list(zip(*rows, strict=True)), same)
+    # One document rather than an array of texts, each of which would have to be quoted.
+    documents = json.dumps([snapshots[draft.schedule.pk] for draft in drafts])
+    return _insert([list(column) for column in zip(*rows, strict=True)], documents, same)
 
 
-def _insert(columns: Sequence[Sequence[object]], same: dict[str, Any]) -> list[uuid.UUID]:
+def _insert(columns: list[list[object]], snapshots: str, same: dict[str, Any]) -> list[uuid.UUID]:
     constants = _defaults() | same
-    names = ", ".join(f'"{name}"' for name in (*_VARYING, *constants))
-    arrays = ", ".join(f"%s::{kind}[]" for kind in _VARYING.values())
+    names = ", ".join(f'"{name}"' for name in (*_VARYING, _SNAPSHOT, *constants))
+    arrays = ", ".join(f"unnest(%s::{kind}[])" for kind in _VARYING.values())
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO evalsched_run ({names})"  # noqa: S608  names of columns only
-            f" SELECT v.*, {', '.join(['%s'] * len(constants))} FROM unnest({arrays}) AS v"
+            f" SELECT v.*, {', '.join(['%s'] * len(constants))}"
+            f" FROM ROWS FROM ({arrays}, jsonb_array_elements(%s::jsonb)) AS v"
             " ON CONFLICT DO NOTHING RETURNING schedule_id, status",
-            [*constants.values(), *(list(column) for column in columns)],
+            [*constants.values(), *columns, snapshots],
         )
         return [schedule_id for schedule_id, status in cursor if status == RunStatus.TRIGGERED]
 
@@ -98,9 +100,9 @@ def _insert(columns: Sequence[Sequence[object]], same: dict[str, Any]) -> list[u
 def _defaults() -> dict[str, Any]:
     """Return the model's defaults of the columns that may not be null."""
     return {
-        field.column: field.get_db_prep_save(field.get_default(), connection)
+        str(field.column): field.get_db_prep_save(field.get_default(), connection)
         for field in Run._meta.concrete_fields
-        if field.column not in _VARYING
+        if field.column not in {*_VARYING, _SNAPSHOT}
         and not field.null
         and (field.default is not NOT_PROVIDED or field.empty_strings_allowed)
     }

@@ -7,6 +7,7 @@ Lock order: schedule, run, batch, job.
 
 import uuid
 from collections import Counter
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ import structlog
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import DatabaseError, DataError, IntegrityError, connection, transaction
+from django.db.models import Q
 
 from access import audit, rows
 from access.actors import Actor
@@ -24,7 +26,9 @@ from batches.batches import Config
 from batches.models import BATCH_FINISHED, Batch, BatchStatus, Job, JobOutcome
 from evalsched import announcements, schedules
 from evalsched.models import (
+    ONE_BY_ONE,
     LastRunStatus,
+    OverlapPolicy,
     Run,
     RunStatus,
     RunTrigger,
@@ -61,6 +65,40 @@ def trigger(
     return run
 
 
+def record(actor: Actor, schedule: Schedule, batch: Batch, *, now: datetime) -> Run:
+    """Note that a program started `batch` for the schedule: a run that ends when the batch does.
+
+    The batch needs its deadline. It takes no place under the cap: it is under way already.
+    """
+    run = Run(
+        project_id=schedule.project_id,
+        user_id=actor.user.pk,
+        schedule=schedule,
+        status=RunStatus.RUNNING,
+        trigger=RunTrigger.API,
+        scheduled_for=now,
+        triggered_at=now,
+        started_at=now,
+        deadline_at=batch.deadline_at,
+        batch=batch,
+        snapshot=snapshot(schedule)
+        | {
+            "test_suite_id": str(batch.suite_id),
+            "test_suite_name": batch.suite_name,
+            "model_id": str(batch.endpoint_id),
+            "model_name": batch.model_name,
+        },
+    )
+    run.save(force_insert=True)
+    audit.record(actor, "run.recorded", run, {"schedule": schedule.name, "batch": str(batch.pk)})
+    return run
+
+
+def deadline(now: datetime) -> datetime:
+    """Return when a run that starts now is out of time."""
+    return now + timedelta(seconds=settings.EVALSCHED_RUN_TIMEOUT_SECONDS)
+
+
 def snapshot(schedule: Schedule) -> dict[str, Any]:
     """Return the configuration that a run keeps, whatever is edited later."""
     return {
@@ -76,21 +114,45 @@ def snapshot(schedule: Schedule) -> dict[str, Any]:
 
 
 def start_queued(now: datetime) -> int:
-    """Give waiting runs their batches, oldest nominal time first, up to the cluster's cap."""
+    """Give waiting runs their batches, oldest nominal time first, up to the cluster's cap.
+
+    Backfills come after everything else. Of one schedule only one scheduled or backfilled run is
+    running at a time, unless its overlap policy is `allow`: the next one waits here for its turn.
+    """
+    if not Run.objects.filter(status=RunStatus.TRIGGERED).exists():
+        return 0
     with transaction.atomic():
         if not _admission_is_ours():
             return 0
-        running = Run.objects.filter(status=RunStatus.RUNNING).count()
-        room = settings.EVALSCHED_MAX_CONCURRENT_RUNS - running
-        # Failing to start takes no place, so more may be looked at than there is room for.
-        waiting = Run.objects.filter(status=RunStatus.TRIGGERED).order_by("scheduled_for", "pk")
+        running = list(Run.objects.taking_places().values_list("schedule_id", "trigger"))
+        room = settings.EVALSCHED_MAX_CONCURRENT_RUNS - len(running)
+        busy = {schedule_id for schedule_id, trigger in running if trigger in ONE_BY_ONE}
+        looked_at: list[uuid.UUID] = []
         started = 0
-        for run in waiting.select_related("schedule")[:_AT_ONCE]:
+        # Failing to start takes no place, so more may be looked at than there is room for.
+        while len(looked_at) < _AT_ONCE and (run := _next_waiting(busy, looked_at)):
             if started >= room:
-                logger.info("at capacity", running=running + started, cap=running + room)
+                logger.info("at capacity", running=len(running) + started, cap=len(running) + room)
                 break
-            started += _start_safely(run, now)
+            looked_at.append(run.pk)
+            if _start_safely(run, now):
+                started += 1
+                busy |= {run.schedule_id} if run.trigger in ONE_BY_ONE else set()
         return started
+
+
+def _next_waiting(busy: Collection[uuid.UUID], looked_at: Collection[uuid.UUID]) -> Run | None:
+    """Return the run whose turn it is; `busy` are the schedules that have one running."""
+    queues = Q(trigger__in=ONE_BY_ONE, schedule__in=busy)
+    waiting = (
+        Run.objects.filter(status=RunStatus.TRIGGERED)
+        .exclude(pk__in=looked_at)
+        .exclude(queues & ~Q(schedule__overlap_policy=OverlapPolicy.ALLOW))
+        .select_related("schedule")
+        .order_by("scheduled_for", "pk")
+    )
+    first = waiting.exclude(trigger=RunTrigger.BACKFILL).first()
+    return first or waiting.filter(trigger=RunTrigger.BACKFILL).first()
 
 
 def cancel(run: Run, *, now: datetime, reason: str = "Cancelled.") -> bool:
@@ -139,13 +201,13 @@ def settle(batch_id: uuid.UUID, *, now: datetime) -> None:
 
 def settle_lost(now: datetime) -> int:
     """Settle the runs whose batch finished while nobody listened."""
-    running = Run.objects.filter(status=RunStatus.RUNNING)
-    finished = list(
-        Batch.objects.filter(status__in=BATCH_FINISHED, runs__in=running).values_list(
-            "pk", flat=True
-        )
-    )
-    orphans = list(running.filter(batch=None).values_list("pk", flat=True))
+    running = Run.objects.filter(status=RunStatus.RUNNING).order_by("pk")
+    batch_of = dict(running.values_list("pk", "batch_id"))
+    if not batch_of:
+        return 0
+    orphans = [pk for pk, batch_id in batch_of.items() if batch_id is None]
+    ended = Batch.objects.filter(status__in=BATCH_FINISHED, pk__in=batch_of.values())
+    finished = list(ended.values_list("pk", flat=True))
     for settle_one, key in [
         *((settle, batch_id) for batch_id in finished),
         *((_fail_without_batch, run_id) for run_id in orphans),
@@ -177,7 +239,7 @@ def _start_safely(run: Run, now: datetime) -> bool:
 def _start(run: Run, now: datetime) -> bool:
     """Make the run's batch from its snapshot, or fail the run with what is wrong."""
     schedule = run.schedule
-    deadline = now + timedelta(seconds=settings.EVALSCHED_RUN_TIMEOUT_SECONDS)
+    deadline_at = deadline(now)
     try:
         with transaction.atomic():
             batch = batches.create(
@@ -186,10 +248,10 @@ def _start(run: Run, now: datetime) -> bool:
                 endpoint=endpoints.find(run.project_id, run.snapshot["model_id"]),
                 config=Config.stored(run.snapshot["batch_test_config"], name=schedule.name),
                 now=now,
-                deadline_at=deadline,
+                deadline_at=deadline_at,
             )
             moved = Run.objects.filter(pk=run.pk).move(
-                RunStatus.RUNNING, started_at=now, deadline_at=deadline, batch=batch
+                RunStatus.RUNNING, started_at=now, deadline_at=deadline_at, batch=batch
             )
             if not moved:
                 raise Conflict("The run was cancelled.")

@@ -4,11 +4,19 @@ from typing import Any
 
 from rest_framework import serializers
 
-from access.api.serializers import OwnedSerializer
+from access.api.serializers import OwnedSerializer, StrictSerializer
 from batches.serializers import BatchConfigSerializer
 from evalsched import agenda, occurrences
-from evalsched.models import LastRunStatus, Run, RunStatus, RunTrigger, Schedule
+from evalsched.models import (
+    MOST_JITTER_SECONDS,
+    LastRunStatus,
+    Run,
+    RunStatus,
+    RunTrigger,
+    Schedule,
+)
 
+MOST_SHOWN = 1_000
 _OWNED = OwnedSerializer.Meta.fields
 
 
@@ -29,6 +37,16 @@ class ScheduleSerializer(OwnedSerializer):
     dst_overlap = serializers.ChoiceField(
         choices=["first", "second", "both"], required=False, allow_null=True, allow_blank=False
     )
+    jitter_seconds = serializers.IntegerField(
+        min_value=0,
+        max_value=MOST_JITTER_SECONDS,
+        required=False,
+        help_text="Starts at most so much later, by always the same, which the id decides.",
+    )
+    max_runs = serializers.IntegerField(
+        min_value=1, max_value=2_147_483_647, required=False, allow_null=True
+    )
+    pause_reason = serializers.CharField(max_length=2000, required=False, allow_blank=True)
     batch_test_config = BatchConfigSerializer(required=False)
     regression_threshold_percent = serializers.FloatField(
         min_value=0, max_value=100, required=False
@@ -50,6 +68,11 @@ class ScheduleSerializer(OwnedSerializer):
             "timezone",
             "dst_gap",
             "dst_overlap",
+            "jitter_seconds",
+            "starts_at",
+            "ends_at",
+            "max_runs",
+            "runs_made",
             "description_of_times",
             "warnings",
             "test_suite_id",
@@ -69,15 +92,16 @@ class ScheduleSerializer(OwnedSerializer):
             "last_run_status",
             "last_run_id",
             "consecutive_failures",
+            "paused_until",
             "pause_reason",
             "updated_at",
         )
         read_only_fields = (
+            "runs_made",
             "next_run_at",
             "last_run_at",
             "last_run_id",
             "consecutive_failures",
-            "pause_reason",
         )
 
     def validate_batch_test_config(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -98,6 +122,57 @@ class ScheduleSerializer(OwnedSerializer):
         return shown
 
 
+class OccurrenceSerializer(serializers.Serializer[Any]):
+    scheduled_for = serializers.DateTimeField()
+    local = serializers.CharField(help_text="The same on the wall clock of the schedule's zone.")
+    note = serializers.CharField(
+        allow_null=True, help_text="What a change of the clock has to do with it."
+    )
+
+
+class TimesSerializer(serializers.Serializer[Any]):
+    """When a schedule fires, in words and in instants."""
+
+    description = serializers.CharField()
+    warnings = serializers.ListField(child=serializers.CharField())
+    occurrences = OccurrenceSerializer(many=True)
+
+
+class CountSerializer(StrictSerializer):
+    count = serializers.IntegerField(min_value=1, max_value=MOST_SHOWN, default=10)
+
+
+class PreviewSerializer(CountSerializer):
+    """What a schedule that is not saved holds about time. Occurrences lie in (after, until]."""
+
+    schedule_type = serializers.CharField(max_length=20)
+    cron_expression = serializers.CharField(
+        max_length=200, required=False, allow_blank=True, default=""
+    )
+    timezone = serializers.CharField(max_length=64, required=False, default="UTC")
+    dst_gap = serializers.CharField(max_length=20, required=False, allow_null=True, default=None)
+    dst_overlap = serializers.CharField(
+        max_length=20, required=False, allow_null=True, default=None
+    )
+    after = serializers.DateTimeField(required=False, help_text="Now, where it is left out.")
+    until = serializers.DateTimeField(required=False, allow_null=True, default=None)
+
+
+class NewBackfillSerializer(StrictSerializer):
+    start = serializers.DateTimeField()
+    end = serializers.DateTimeField(help_text="Both ends count.")
+    dry_run = serializers.BooleanField(default=False)
+
+
+class BackfillSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField(allow_null=True, help_text="Its runs carry it as backfill_id.")
+    dry_run = serializers.BooleanField()
+    start = serializers.DateTimeField()
+    end = serializers.DateTimeField()
+    count = serializers.IntegerField()
+    occurrences = OccurrenceSerializer(many=True)
+
+
 class RunSerializer(OwnedSerializer):
     scheduled_evaluation_id = serializers.UUIDField(source="schedule_id", read_only=True)
     status = serializers.ChoiceField(choices=RunStatus.choices, read_only=True)
@@ -112,6 +187,7 @@ class RunSerializer(OwnedSerializer):
             "status",
             "trigger",
             "scheduled_for",
+            "backfill_id",
             "triggered_at",
             "started_at",
             "completed_at",

@@ -6,10 +6,16 @@ _ONE = "scheduled-evaluations/<uuid:schedule_id>"
 
 urlpatterns = [
     path("scheduled-evaluations", views.Schedules.as_view()),
+    path("scheduled-evaluations/preview", views.Preview.as_view()),
     path(_ONE, views.OneSchedule.as_view()),
     path(f"{_ONE}/toggle", views.ToggleSchedule.as_view()),
     path(f"{_ONE}/trigger", views.TriggerSchedule.as_view()),
+    path(f"{_ONE}/backfill", views.BackfillSchedule.as_view()),
+    path(f"{_ONE}/upcoming", views.Upcoming.as_view()),
+    path(f"{_ONE}/runs.csv", views.RunsAsCsv.as_view()),
     path(f"{_ONE}/runs", views.Runs.as_view()),
     path(f"{_ONE}/runs/<uuid:run_id>", views.OneRun.as_view()),
     path(f"{_ONE}/runs/<uuid:run_id>/cancel", views.CancelRun.as_view()),
+    # A batch's address; it is here because it may belong to a schedule.
+    path("batch-testing/run", views.BatchTestingRun.as_view()),
 ]

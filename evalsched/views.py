@@ -1,19 +1,40 @@
 """The API of schedules and runs: read the request, call one domain function, answer."""
 
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
+from django.http import StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access import audit
 from access.api.views import ApiView
-from access.errors import Conflict
+from access.errors import Conflict, Invalid, NotFound
+from access.models import Role, Scope
 from batches import endpoints, suites
-from evalsched import runs, schedules
+from batches.models import Batch
+from batches.serializers import BatchTestRunSerializer, StartedBatchSerializer
+from batches.views import answered, started
+from evalsched import agenda, backfills, occurrences, run_lines, runs, schedules
 from evalsched.filters import RunFilter, ScheduleFilter
 from evalsched.models import Run, RunTrigger, Schedule
-from evalsched.serializers import RunSerializer, ScheduleSerializer
+from evalsched.occurrences import Occurrence, Timing
+from evalsched.serializers import (
+    BackfillSerializer,
+    CountSerializer,
+    NewBackfillSerializer,
+    PreviewSerializer,
+    RunSerializer,
+    ScheduleSerializer,
+    TimesSerializer,
+)
+
+SCHEDULED = "X-Scheduled-Evaluation"
+SCHEDULE_ID = "X-Scheduled-Evaluation-Id"
 
 
 class _Schedules(ApiView):
@@ -81,6 +102,105 @@ class TriggerSchedule(_Schedules):
         return self.shown(run, status=202)
 
 
+class BackfillSchedule(_Schedules):
+    serializer_class = NewBackfillSerializer
+    starts_work = True
+
+    @extend_schema(responses={200: BackfillSerializer, 202: BackfillSerializer})
+    def post(self, request: Request, schedule_id: Any) -> Response:
+        """Run the occurrences of a range of the past; `dry_run` only says which."""
+        schedule = self.found(pk=schedule_id)
+        given = self.given()
+        if given["dry_run"]:
+            plan = backfills.plan(schedule, given["start"], given["end"], now=self.now)
+            return Response(BackfillSerializer(plan).data)
+        made = backfills.start(self.actor, schedule, given["start"], given["end"], now=self.now)
+        return Response(BackfillSerializer(made).data, status=202)
+
+
+class Upcoming(_Schedules):
+    serializer_class = TimesSerializer
+
+    @extend_schema(parameters=[CountSerializer])
+    def get(self, request: Request, schedule_id: Any) -> Response:
+        """The next times of a schedule, within its limits; none while it is not active."""
+        schedule = self.found(pk=schedule_id)
+        asked = CountSerializer(data=request.query_params.dict())
+        asked.is_valid(raise_exception=True)
+        times = agenda.timing(schedule)
+        found = agenda.upcoming(schedule, self.now, asked.validated_data["count"])
+        return Response(_times(times, found, self.now))
+
+
+class Preview(ApiView):
+    queryset = Schedule.objects.all()
+    serializer_class = PreviewSerializer
+    write_scope = Scope.READ
+    write_role = Role.VIEWER
+
+    @extend_schema(responses=TimesSerializer)
+    def post(self, request: Request) -> Response:
+        """Say when a schedule would fire that is not saved. Changes nothing."""
+        given = self.given()
+        after, until, count = (given.pop(name, None) for name in ("after", "until", "count"))
+        times = Timing(**given)
+        occurrences.validate(times)
+        found = occurrences.preview(times, after or self.now, until, count)
+        return Response(_times(times, found, self.now))
+
+
+def _times(times: Timing, found: list[Occurrence], now: datetime) -> dict[str, Any]:
+    shown: dict[str, Any] = TimesSerializer(
+        {
+            "description": occurrences.describe(times),
+            "warnings": occurrences.warnings(times, now),
+            "occurrences": found,
+        }
+    ).data
+    return shown
+
+
+class BatchTestingRun(ApiView):
+    """The start of a batch under the address and shape of older clients."""
+
+    queryset = Batch.objects.all()
+    serializer_class = BatchTestRunSerializer
+    starts_work = True
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(SCHEDULED, OpenApiTypes.BOOL, OpenApiParameter.HEADER),
+            OpenApiParameter(SCHEDULE_ID, OpenApiTypes.UUID, OpenApiParameter.HEADER),
+        ],
+        responses={202: StartedBatchSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Start a batch; with the two headers it is also recorded as a run of that schedule."""
+        given = self.given()["config"]
+        schedule = self._schedule()
+        if schedule is None:
+            return answered(self, started(self, given))
+        batch = started(self, given, deadline_at=runs.deadline(self.now))
+        run = runs.record(self.actor, schedule, batch, now=self.now)
+        return answered(self, batch, scheduled_evaluation_run_id=str(run.pk))
+
+    def _schedule(self) -> Schedule | None:
+        if self.request.headers.get(SCHEDULED, "").strip().lower() not in {"true", "1"}:
+            return None
+        asked = self.request.headers.get(SCHEDULE_ID, "").strip()
+        if not asked:
+            raise Invalid(f"{SCHEDULED} needs {SCHEDULE_ID}, which names the schedule.")
+        try:
+            key = uuid.UUID(asked)
+        except ValueError:
+            raise NotFound("There is no such schedule in this project.") from None
+        schedule: Schedule = self.found(
+            Schedule.objects.filter(project=self.actor.project).select_related("suite", "endpoint"),
+            pk=key,
+        )
+        return schedule
+
+
 class _Runs(ApiView):
     queryset = Run.objects.all()
     serializer_class = RunSerializer
@@ -99,6 +219,27 @@ class Runs(_Runs):
 
     def get(self, request: Request, schedule_id: Any) -> Response:
         return self.listed(self.of_schedule())
+
+
+class RunsAsCsv(_Runs):
+    filterset_class = RunFilter
+    calls_out = True
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:
+        """Take any Accept header: the answer is CSV, and errors are JSON all the same."""
+        return super().perform_content_negotiation(request, force=True)
+
+    @extend_schema(responses={(200, "text/csv"): OpenApiTypes.STR})
+    def get(self, request: Request, schedule_id: Any) -> StreamingHttpResponse:
+        """All runs, newest first, as CSV; cells that a spreadsheet takes for formulas are text."""
+        with self.acting():
+            asked = self.filter_queryset(self.of_schedule())
+        return run_lines.response(self._read(asked))
+
+    def _read(self, asked: Any) -> Iterator[Run]:
+        # Opened when the answer is sent, which is after this view has returned.
+        with self.acting():
+            yield from asked.iterator(chunk_size=500)
 
 
 class OneRun(_Runs):

@@ -14,7 +14,6 @@ from rest_framework.response import Response
 from access import audit
 from access.api.views import ApiView
 from access.errors import Conflict, Invalid, NotFound
-from access.models import Role, Scope
 from batches import endpoints, suites
 from batches.models import Batch
 from batches.serializers import BatchTestRunSerializer, StartedBatchSerializer
@@ -135,8 +134,6 @@ class Upcoming(_Schedules):
 class Preview(ApiView):
     queryset = Schedule.objects.all()
     serializer_class = PreviewSerializer
-    write_scope = Scope.READ
-    write_role = Role.VIEWER
 
     @extend_schema(responses=TimesSerializer)
     def post(self, request: Request) -> Response:

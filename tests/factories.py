@@ -160,6 +160,8 @@ def make_run(
         "snapshot": runs.snapshot(schedule),
         **_dates_of(fields.get("status", RunStatus.TRIGGERED), scheduled_for),
     }
+    if fields.get("trigger") == RunTrigger.BACKFILL:
+        wanted["backfill_id"] = uuid.uuid4()
     run = Run(
         project_id=schedule.project_id,
         user_id=schedule.user_id,

@@ -41,8 +41,8 @@ class Call:
     """A request that names the other project's things as {thing}, in its path and its body.
 
     `answers` is what somebody else gets: `refused` (404, or 400 where a field of the body or the
-    query is to blame), `empty` (a list without anything of theirs) or `own` (it works, and
-    concerns the caller's own project only).
+    query is to blame), `empty` (a list without anything of theirs), `own` (it works, and concerns
+    the caller's own project only) or `nobodys` (it concerns no rows at all).
     """
 
     method: str
@@ -146,6 +146,14 @@ CALLS = [
     Call("DELETE", "scheduled-evaluations/{schedule}"),
     Call("POST", "scheduled-evaluations/{schedule}/toggle"),
     Call("POST", "scheduled-evaluations/{schedule}/trigger"),
+    Call("GET", "scheduled-evaluations/{schedule}/upcoming"),
+    Call(
+        "POST",
+        "scheduled-evaluations/{schedule}/backfill",
+        body={"start": "2025-01-01T00:00:00Z", "end": "2025-01-01T05:00:00Z"},
+    ),
+    Call("POST", "scheduled-evaluations/preview", "nobodys", {"schedule_type": "hourly"}),
+    Call("GET", "scheduled-evaluations/{schedule}/runs.csv"),
     Call("GET", "scheduled-evaluations/{schedule}/runs"),
     Call("GET", "scheduled-evaluations/{schedule}/runs/{run}"),
     Call("GET", "scheduled-evaluations/{own_schedule}/runs/{run}"),

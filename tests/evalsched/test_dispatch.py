@@ -9,7 +9,7 @@ import pytest
 from access import projects
 from access.models import AuditEvent
 from alerts.models import AlertType, Event, Notification
-from evalsched import dispatch, runs, schedules, ticks
+from evalsched import agenda, dispatch, runs, schedules, ticks
 from evalsched.dispatch import dispatch_due
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.factories import NOW, make_actor, make_endpoint, make_run, make_schedule, make_suite
@@ -140,6 +140,87 @@ def test_what_an_outage_swallowed(policy: str, window: int | None, ran: set[int]
         assert ("catch-up window" if too_old else f"policy is '{policy}'") in run.error_message
     schedule.refresh_from_db()
     assert schedule.next_run_at == at(6)
+
+
+def test_after_an_outage_with_the_defaults_the_newest_runs() -> None:
+    """Down from 00:05 to 05:15, hourly: one run, for 05:00, four missed, next at 06:00."""
+    schedule = make_schedule(now=at(0, 5))
+
+    ticks.tick(at(5, 15))
+
+    assert statuses(schedule) == {
+        **{at(hour): "missed" for hour in range(1, 5)},
+        at(5): "running",
+    }
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == at(6)
+
+
+@pytest.mark.parametrize("overlap", ["skip", "cancel_previous"])
+def test_catching_up_on_all_runs_one_after_the_other_oldest_first(overlap: str) -> None:
+    schedule = make_schedule(now=at(0, 5), catchup_policy="all", overlap_policy=overlap)
+    order = []
+
+    ticks.tick(at(5, 15))
+    for _ in range(5):
+        running = schedule.runs.get(status=RunStatus.RUNNING)
+        order.append(running.scheduled_for.hour)
+        Run.objects.filter(pk=running.pk).move(RunStatus.COMPLETED, completed_at=at(5, 15))
+        ticks.tick(at(5, 16))
+
+    assert order == [1, 2, 3, 4, 5]
+    assert not schedule.runs.exclude(status=RunStatus.COMPLETED).exists()
+
+
+def test_catching_up_on_all_waits_for_what_is_under_way() -> None:
+    schedule = make_schedule(now=at(0, 5), catchup_policy="all")
+    before = make_run(schedule, status=RunStatus.RUNNING, trigger=RunTrigger.SCHEDULE)
+
+    dispatch_due(at(3, 15))
+    assert runs.start_queued(at(3, 15)) == 0
+
+    found = {run.scheduled_for.hour: run.status for run in schedule.runs.exclude(pk=before.pk)}
+    assert found == {1: "triggered", 2: "triggered", 3: "triggered"}
+
+
+def test_what_comes_due_while_catching_up_meets_the_overlap_policy() -> None:
+    schedule = make_schedule(now=at(0, 5), catchup_policy="all")
+    dispatch_due(at(3, 15))
+
+    dispatch_due(at(4, 0))
+
+    assert statuses(schedule)[at(4)] == "skipped"
+
+
+def test_a_backfill_is_in_nobodys_way() -> None:
+    schedule = make_schedule()
+    make_run(schedule, trigger=RunTrigger.BACKFILL)
+
+    dispatch_due(ELEVEN)
+
+    assert schedule.runs.get(scheduled_for=ELEVEN).status == RunStatus.TRIGGERED
+
+
+@pytest.mark.parametrize("error", [KeyError("zone"), OSError("no data"), RuntimeError("bug")])
+def test_a_timing_that_breaks_in_an_unforeseen_way_is_set_aside_too(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = make_due(2)
+    honest = agenda.due
+
+    def due(schedule: Schedule, now: datetime, *, most: int) -> agenda.Due:
+        if schedule.pk == bad.pk:
+            raise error
+        return honest(schedule, now, most=most)
+
+    monkeypatch.setattr(agenda, "due", due)
+
+    dispatch_due(ELEVEN)
+
+    bad.refresh_from_db()
+    assert statuses(good) == {ELEVEN: "triggered"}
+    assert not bad.is_active
+    assert "cannot be computed" in bad.pause_reason
 
 
 def test_without_catching_up_an_occurrence_on_time_still_runs() -> None:

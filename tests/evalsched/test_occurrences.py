@@ -14,6 +14,7 @@ from access.errors import Invalid
 from evalsched.occurrences import (
     Timing,
     between,
+    count,
     describe,
     latest,
     next_after,
@@ -371,6 +372,31 @@ def test_windows_join_without_gap_or_overlap(
     assert whole[:1] == ([following] if following <= end else [])
     assert all(instant.second == instant.microsecond == 0 for instant in whole)
     assert [occurrence.scheduled_for for occurrence in preview(timing, start, end, 5)] == whole[:5]
+
+
+@settings(max_examples=100, deadline=None)
+@given(timings, instants, st.timedeltas(timedelta(0), timedelta(days=15)))
+def test_counting_is_going_through_them(timing: Timing, instant: datetime, span: timedelta) -> None:
+    with suppress(Invalid):
+        found = between(timing, instant, instant + span, limit=1_000_000)
+        assert count(timing, instant, instant + span) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("timing", "after", "until", "expected"),
+    [
+        (custom("* * * * *", "UTC"), "2023-01-01", "2024-12-31T23:59", 1_052_639),
+        (custom("* * * * *", NEW_YORK), "2026-01-01", "2027-01-01", 525_600),
+        (custom("30 2 * * *", NEW_YORK), "2026-03-01", "2026-04-01", 31),
+        (custom("30 1 * * *", NEW_YORK, None, "both"), "2026-11-01", "2026-11-02", 2),
+        (custom("0 0 29 2 *", "UTC"), "2000-01-01", "2101-01-01", 25),
+        (Timing("hourly", "", "UTC"), "2026-01-01", "2026-01-01", 0),
+        (Timing("hourly", "", "UTC"), "2026-01-02", "2026-01-01", 0),
+        (Timing("hourly", "", "UTC"), "1900-01-01", "1901-01-01", 0),
+    ],
+)
+def test_counts(timing: Timing, after: str, until: str, expected: int) -> None:
+    assert count(timing, utc(after), utc(until)) == expected
 
 
 @settings(max_examples=150, deadline=None)

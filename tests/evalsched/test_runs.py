@@ -124,6 +124,73 @@ def test_a_place_that_is_free_again_is_taken() -> None:
     assert runs.start_queued(NOW) == 1
 
 
+@pytest.mark.parametrize("second", [RunTrigger.SCHEDULE, RunTrigger.BACKFILL])
+@pytest.mark.parametrize("policy", ["skip", "cancel_previous"])
+def test_of_one_schedule_one_runs_at_a_time(policy: str, second: RunTrigger) -> None:
+    schedule = make_cases_schedule(overlap_policy=policy)
+    first = make_started(schedule)
+    waiting = make_run(schedule, scheduled_for=NOW + MINUTE, trigger=second)
+
+    assert runs.start_queued(NOW + MINUTE) == 0
+    answer(first, passed=5)
+    settled(first)
+    assert runs.start_queued(NOW + MINUTE) == 1
+
+    waiting.refresh_from_db()
+    assert waiting.status == RunStatus.RUNNING
+
+
+def test_of_one_schedule_two_waiting_ones_do_not_start_together() -> None:
+    schedule = make_cases_schedule()
+    for minutes in (2, 1):
+        scheduled_for = NOW + minutes * MINUTE
+        make_run(schedule, scheduled_for=scheduled_for, trigger=RunTrigger.SCHEDULE)
+
+    assert runs.start_queued(NOW + 3 * MINUTE) == 1
+
+    assert schedule.runs.get(status="running").scheduled_for == NOW + MINUTE
+
+
+@pytest.mark.parametrize("trigger", [RunTrigger.MANUAL, RunTrigger.API])
+def test_by_hand_several_run_at_a_time(trigger: RunTrigger) -> None:
+    schedule = make_cases_schedule()
+    make_started(schedule)
+    make_run(schedule, scheduled_for=NOW + MINUTE, trigger=trigger)
+
+    assert runs.start_queued(NOW + MINUTE) == 1
+
+
+def test_where_overlap_is_allowed_several_run_at_a_time() -> None:
+    schedule = make_cases_schedule(overlap_policy="allow")
+    make_started(schedule)
+    make_run(schedule, scheduled_for=NOW + MINUTE, trigger=RunTrigger.SCHEDULE)
+
+    assert runs.start_queued(NOW + MINUTE) == 1
+
+
+def test_backfills_wait_for_everybody_else_and_stand_in_nobodys_way() -> None:
+    backfilled, other = make_cases_schedule(), make_cases_schedule()
+    for minutes in range(150):
+        make_run(backfilled, scheduled_for=NOW - minutes * MINUTE, trigger=RunTrigger.BACKFILL)
+    late = make_run(other, scheduled_for=NOW + MINUTE, trigger=RunTrigger.SCHEDULE)
+
+    assert runs.start_queued(NOW + MINUTE) == 2
+
+    running = Run.objects.filter(status="running")
+    assert set(running.values_list("scheduled_for", flat=True)) == {
+        late.scheduled_for,
+        NOW - 149 * MINUTE,
+    }
+
+
+def test_what_a_program_started_takes_no_place(settings: Settings) -> None:
+    settings.EVALSCHED_MAX_CONCURRENT_RUNS = 1
+    make_run(make_schedule(), status=RunStatus.RUNNING, trigger=RunTrigger.API)
+    make_run(make_schedule())
+
+    assert runs.start_queued(NOW) == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_admitting_at_once_never_lets_a_fourth_run_in() -> None:
     actor = make_actor()
@@ -272,6 +339,30 @@ def test_a_batch_deleted_under_its_run_fails_it() -> None:
 
     run.refresh_from_db()
     assert (run.status, run.error_message) == ("failed", "Its batch was deleted while it ran.")
+
+
+def test_after_enabling_it_takes_as_many_failures_again() -> None:
+    """Failure, timeout, failure: disabled once, told once; enabled, one failure: still enabled."""
+    actor = make_actor()
+    schedule = make_schedule(actor, suite=make_suite(actor, cases=5))
+    fail(make_started(schedule))
+    late = make_started(schedule, minutes=1)
+    ticks.tick(NOW + 12 * MINUTE)
+    late.refresh_from_db()
+    fail(make_started(schedule, minutes=20))
+
+    schedule.refresh_from_db()
+    disabled = not schedule.is_active
+    schedules.set_active(actor, schedule, True, now=NOW)
+    fail(make_started(schedule, minutes=21))
+
+    schedule.refresh_from_db()
+    assert late.error_details["error_class"] == "timeout"
+    assert disabled
+    assert (schedule.is_active, schedule.consecutive_failures) == (True, 1)
+    told = Event.objects.filter(alert_type=AlertType.SCHEDULE_DISABLED)
+    assert told.count() == 1
+    assert Notification.objects.filter(event__in=told).count() == 1
 
 
 def test_failures_in_a_row_disable_the_schedule_once() -> None:

@@ -96,6 +96,9 @@ class Notification(Owned):
                 fields=["event", "channel", "address"], name="one_notification_per_address"
             ),
             models.CheckConstraint(
+                condition=Q(status__in=NotificationStatus.values), name="notification_status"
+            ),
+            models.CheckConstraint(
                 condition=Q(status=NotificationStatus.SENDING, lease_expires_at__isnull=False)
                 | (~Q(status=NotificationStatus.SENDING) & Q(lease_expires_at__isnull=True)),
                 name="notification_sending_iff_leased",

@@ -28,9 +28,13 @@ def in_time(batch: Batch, now: datetime) -> bool:
         return False
     started = batch.started_at or batch.created_at
     minutes = (batch.deadline_at - started) / timedelta(minutes=1)
-    sentence = (
-        f"Timed out after {minutes:.3g} min with {batch.done} of {batch.total} calls done. "
+    advice = (
         "Raise the concurrency, shorten the suite, or raise EVALSCHED_RUN_TIMEOUT_SECONDS."
+        if batch.started_at
+        else "No worker took it up: see that one runs that reads the queue 'batches'."
+    )
+    sentence = (
+        f"Timed out after {minutes:.3g} min with {batch.done} of {batch.total} calls done. {advice}"
     )
     return batches.finish(
         batch, BatchStatus.FAILED, now=now, error_class="timeout", error_message=sentence

@@ -1,16 +1,31 @@
 """What lists can be narrowed by."""
 
+import uuid
+from typing import Any
+
 import django_filters
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from access.api.filters import YesOrNo
 from batches.models import Batch, BatchStatus, Job, JobOutcome, JobStatus
 
 
+class ByEndpoint(django_filters.CharFilter):
+    """The endpoint's id, its name, or its model."""
+
+    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
+        if not value:
+            return qs
+        try:
+            return qs.filter(endpoint_id=uuid.UUID(value))
+        except ValueError:
+            return qs.filter(Q(endpoint__name=value) | Q(endpoint__model=value))
+
+
 class BatchFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(choices=BatchStatus.choices)
     test_suite_id = django_filters.UUIDFilter(field_name="suite_id")
-    model_id = django_filters.UUIDFilter(field_name="endpoint_id")
+    model_id = ByEndpoint(max_length=200)
 
     class Meta:
         model = Batch

@@ -345,6 +345,7 @@ class Job(models.Model):
         ordering = ["ordinal", "repeat"]
         constraints = [
             models.UniqueConstraint(fields=["batch", "ordinal", "repeat"], name="one_job_per_call"),
+            models.CheckConstraint(condition=Q(status__in=JobStatus.values), name="job_status"),
             models.CheckConstraint(
                 # IN alone would let NULL pass: a check refuses only what is false.
                 condition=Q(

@@ -3,13 +3,14 @@
 import django_filters
 
 from access.api.filters import YesOrNo
+from batches.filters import ByEndpoint
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 
 
 class ScheduleFilter(django_filters.FilterSet):
     is_active = YesOrNo()
     test_suite_id = django_filters.UUIDFilter(field_name="suite_id")
-    model_id = django_filters.UUIDFilter(field_name="endpoint_id")
+    model_id = ByEndpoint(max_length=200)
 
     class Meta:
         model = Schedule

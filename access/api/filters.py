@@ -5,6 +5,27 @@ from typing import Any
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django_filters.rest_framework import DjangoFilterBackend
+from rest_framework.request import Request
+
+from access.errors import Invalid
+
+# What the pages and their order are asked for with.
+_OF_EVERY_LIST = {"limit", "offset", "ordering"}
+
+
+class Filters(DjangoFilterBackend):
+    """The filters that a view names. A misspelt one is refused: it would answer all rows."""
+
+    def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
+        filters = self.get_filterset_class(view, queryset)
+        known = sorted(_OF_EVERY_LIST | set(filters.base_filters if filters else ()))
+        for name in request.query_params:
+            if name not in known:
+                raise Invalid.field(name, f"This is not one of: {', '.join(known)}.")
+        return super().filter_queryset(request, queryset, view)
+
 
 _ANSWERS = {"true": True, "false": False, "": None}
 

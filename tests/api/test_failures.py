@@ -327,7 +327,7 @@ def test_a_query_that_makes_no_sense_is_400(query: str, field: str, api: Api) ->
         ("batches?test_suite_id=nope", "test_suite_id"),
         ("batches?model_id=%00", "model_id"),
         ("test-suites?name=%00", "name"),
-        ("scheduled-evaluations?model_id=nope", "model_id"),
+        ("scheduled-evaluations?test_suite_id=nope", "test_suite_id"),
         ("audit?action=%00", "action"),
     ],
 )

@@ -197,6 +197,25 @@ def test_batches_are_found_by_what_they_are(actor: Actor, api: Api) -> None:
         assert _names(api.read(f"batches?{query}")) == ["mine"], query
 
 
+def test_a_model_is_named_in_filters_as_in_bodies(actor: Actor, api: Api) -> None:
+    endpoint = make_endpoint(actor, name="Support bot", model="some-model")
+    make_schedule(actor, name="mine", endpoint=endpoint)
+    make_schedule(actor, name="other", endpoint=make_endpoint(actor, model="another"))
+    make_batch(actor, name="mine", endpoint=endpoint)
+
+    for path in ("scheduled-evaluations", "batches"):
+        for named in (endpoint.pk, "Support bot", "some-model"):
+            assert _names(api.read(f"{path}?model_id={named}")) == ["mine"], named
+
+
+def test_a_misspelt_filter_is_refused_by_name(api: Api) -> None:
+    answer = api.read("batches?statsu=failed")
+
+    assert answer.status_code == 400
+    (reason,) = answer.json()["details"]["statsu"]
+    assert reason == "This is not one of: limit, model_id, offset, ordering, status, test_suite_id."
+
+
 def test_a_filter_by_another_projects_id_finds_nothing(actor: Actor) -> None:
     foreign = make_schedule()
 

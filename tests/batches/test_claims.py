@@ -312,7 +312,10 @@ def test_the_deadline_ends_the_batch_for_whoever_looks_first(asked: Batch) -> No
 
     asked.refresh_from_db()
     assert (asked.status, asked.error_class) == (BatchStatus.FAILED, "timeout")
-    assert asked.error_message.startswith("Timed out after 10 min with 0 of 3 calls done.")
+    assert asked.error_message == (
+        "Timed out after 10 min with 0 of 3 calls done. "
+        "Raise the concurrency, shorten the suite, or raise EVALSCHED_RUN_TIMEOUT_SECONDS."
+    )
     assert rescues.end_late(late + timedelta(seconds=1)) == 0
 
 
@@ -324,6 +327,7 @@ def test_a_deadline_passes_also_where_no_worker_looks(asked: Batch) -> None:
 
     asked.refresh_from_db()
     assert asked.status == BatchStatus.FAILED
+    assert "No worker took it up" in asked.error_message
 
 
 def test_a_batch_that_nobody_works_on_is_hinted_again_once(asked: Batch) -> None:

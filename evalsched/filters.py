@@ -20,6 +20,7 @@ class ScheduleFilter(django_filters.FilterSet):
 class RunFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(choices=RunStatus.choices)
     trigger = django_filters.ChoiceFilter(choices=RunTrigger.choices)
+    backfill_id = django_filters.UUIDFilter()
 
     class Meta:
         model = Run

@@ -30,8 +30,13 @@ PLAIN = (
     "overlap_policy",
     "catchup_policy",
     "catchup_window_minutes",
+    "jitter_seconds",
+    "starts_at",
+    "ends_at",
+    "max_runs",
     "alert_on_failure",
 )
+PAUSE = ("paused_until", "pause_reason")
 CONFIG = ("concurrency", "repeats", "timeout_s")
 _LONGEST_TIMEOUT_S = 600
 _USUAL = Config()
@@ -97,7 +102,7 @@ class ScheduleForm(DomainForm):
 
     class Meta:
         model = Schedule
-        fields = ("project", *PLAIN, "is_active")
+        fields = ("project", *PLAIN, *PAUSE, "is_active")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -105,6 +110,8 @@ class ScheduleForm(DomainForm):
         self._offer_parts(row)
         self.fields["endpoint"].label = "Model"
         self.fields["description"].widget.attrs["rows"] = 2
+        if "pause_reason" in self.fields:
+            self.fields["pause_reason"].widget.attrs["rows"] = 2
         self.fields["cron_expression"].widget.attrs["placeholder"] = "0 2 * * MON-FRI"
         stored = row.batch_test_config
         self.initial.setdefault("concurrency", stored.get("concurrency", _USUAL.concurrency))

@@ -86,6 +86,8 @@ class Schedule(Owned):
     consecutive_failures = models.PositiveIntegerField(default=0)
     paused_until = models.DateTimeField(null=True, blank=True)
     pause_reason = models.TextField(blank=True)
+    # A person gave the reason; otherwise the service did.
+    paused_by_hand = models.BooleanField(default=False)
     updated_at = models.DateTimeField(auto_now=True)
 
     suite_id: uuid.UUID

@@ -19,11 +19,19 @@ from django.db.models import Q
 
 from access import audit, rows
 from access.actors import Actor
-from access.errors import Conflict, Refusal
+from access.errors import Conflict, Invalid, Refusal
 from access.hints import hint
-from batches import batches, endpoints, suites
+from batches import batches
 from batches.batches import Config
-from batches.models import BATCH_FINISHED, Batch, BatchStatus, Job, JobOutcome
+from batches.models import (
+    BATCH_FINISHED,
+    Batch,
+    BatchStatus,
+    Job,
+    JobOutcome,
+    ModelEndpoint,
+    TestSuite,
+)
 from evalsched import announcements, schedules
 from evalsched.models import (
     ONE_BY_ONE,
@@ -44,6 +52,8 @@ _AT_ONCE = 100
 NOT_STARTED = (
     "No batch can be made with the schedule's batch_test_config: {why}. Correct it and run again."
 )
+
+DELETED = "The {part} '{name}' was deleted. Choose another in the schedule, then run now."
 
 
 def trigger(
@@ -242,10 +252,11 @@ def _start(run: Run, now: datetime) -> bool:
     deadline_at = deadline(now)
     try:
         with transaction.atomic():
+            suite, endpoint = _parts(run)
             batch = batches.create(
                 user_id=schedule.user_id,
-                suite=suites.find(run.project_id, uuid.UUID(run.snapshot["test_suite_id"])),
-                endpoint=endpoints.find(run.project_id, run.snapshot["model_id"]),
+                suite=suite,
+                endpoint=endpoint,
                 config=Config.stored(run.snapshot["batch_test_config"], name=schedule.name),
                 now=now,
                 deadline_at=deadline_at,
@@ -267,6 +278,21 @@ def _start(run: Run, now: datetime) -> bool:
     return True
 
 
+def _parts(run: Run) -> tuple[TestSuite, ModelEndpoint]:
+    """Return what the run was made to run.
+
+    Raises: Invalid, naming what was deleted since.
+    """
+    own, about = run.project_id, run.snapshot
+    suite = TestSuite.objects.filter(project_id=own, pk=about["test_suite_id"]).first()
+    endpoint = ModelEndpoint.objects.filter(project_id=own, pk=about["model_id"]).first()
+    if suite is None:
+        raise Invalid(DELETED.format(part="test suite", name=about["test_suite_name"]))
+    if endpoint is None:
+        raise Invalid(DELETED.format(part="model endpoint", name=about["model_name"]))
+    return suite, endpoint
+
+
 def _fail(run: Run, why: str, now: datetime) -> None:
     schedule = Schedule.objects.select_for_update(no_key=True).get(pk=run.schedule_id)
     if Run.objects.filter(pk=run.pk).move(
@@ -280,7 +306,7 @@ def _fail(run: Run, why: str, now: datetime) -> None:
 def _fail_without_batch(run_id: uuid.UUID, *, now: datetime) -> None:
     with transaction.atomic():
         run = Run.objects.get(pk=run_id)
-        _fail(run, "Its batch was deleted while it ran.", now)
+        _fail(run, "Its batch was deleted while it ran. Run it again.", now)
 
 
 def _judged(batch: Batch) -> tuple[RunStatus, str, dict[str, Any]]:

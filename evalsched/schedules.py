@@ -159,7 +159,11 @@ def _switch_off(
     schedule: Schedule, reason: str, now: datetime, action: str = "schedule.disabled"
 ) -> bool:
     switched = Schedule.objects.filter(pk=schedule.pk, is_active=True).update(
-        is_active=False, next_run_at=None, pause_reason=reason, updated_at=now
+        is_active=False,
+        next_run_at=None,
+        pause_reason=reason,
+        paused_by_hand=False,
+        updated_at=now,
     )
     if switched:
         _note(schedule, action, {"reason": reason})
@@ -194,6 +198,8 @@ def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> Non
         _reckon(schedule, fields, changed, now)
     if schedule.is_active and schedule.paused_until is None:
         schedule.pause_reason = ""
+    if "pause_reason" in changed:
+        schedule.paused_by_hand = schedule.pause_reason != ""
 
 
 def _reckon(

@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from access.api.serializers import OwnedSerializer, StrictSerializer
 from batches.serializers import BatchConfigSerializer
-from evalsched import agenda, occurrences
+from evalsched import agenda, forecasts, occurrences
 from evalsched.models import (
     MOST_JITTER_SECONDS,
     LastRunStatus,
@@ -113,7 +113,9 @@ class ScheduleSerializer(OwnedSerializer):
         return occurrences.describe(agenda.timing(schedule))
 
     def get_warnings(self, schedule: Schedule) -> list[str]:
-        return occurrences.warnings(agenda.timing(schedule), self.context["view"].now)
+        found = occurrences.warnings(agenda.timing(schedule), self.context["view"].now)
+        # In a list it would be a query for each.
+        return found if self.parent else found + forecasts.of_schedule(schedule)
 
     def to_representation(self, instance: Schedule) -> dict[str, Any]:
         shown: dict[str, Any] = super().to_representation(instance)

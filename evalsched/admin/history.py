@@ -1,22 +1,22 @@
 """What a schedule's page shows of its past: the last runs, and how they developed."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 
 from access.admin import words
 from access.admin.base import change_url
 from batches.models import Batch
-from evalsched.admin import standing
+from evalsched.admin import charts, standing
+from evalsched.admin.charts import Point
 from evalsched.models import RUN_OPEN, Run, RunStatus, Schedule
 
 _ROWS = 10
 _POINTS = 40
-_LEAST_POINTS = 2
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """One line chart: `data` and `options` are JSON for Chart.js."""
-
     title: str
-    data: str
-    options: str
+    drawing: SafeString
 
 
 def line(run: Run) -> Line:
@@ -73,56 +70,24 @@ def of_schedule(schedule: Schedule) -> dict[str, Any]:
 
 
 def _charts(runs: Sequence[Run]) -> list[Chart]:
-    if len(runs) < _LEAST_POINTS:
+    if len(runs) < charts.LEAST_POINTS:
         return []
-    labels = [f"{run.scheduled_for:%m-%d %H:%M}" for run in runs]
-    rates = [_pass_percent(run.batch) for run in runs]
-    times = [None if run.avg_latency_ms is None else round(run.avg_latency_ms) for run in runs]
+    rates = [Point(_label(run), _pass_percent(run.batch)) for run in runs]
+    times = [Point(_label(run), run.avg_latency_ms) for run in runs]
     return [
-        _chart("Cases passed, in percent", labels, rates, "var(--color-primary-600)", top=100),
-        _chart("Mean latency, in ms", labels, times, "var(--color-base-500)"),
+        Chart("Cases passed", charts.line_chart("Cases passed", "%", rates, top=100)),
+        Chart("Mean latency", charts.line_chart("Mean latency", "ms", times)),
     ]
+
+
+def _label(run: Run) -> str:
+    return f"{run.scheduled_for:%m-%d %H:%M}"
 
 
 def _pass_percent(batch: Batch | None) -> float | None:
     if batch is None or not batch.passed + batch.failed:
         return None
     return round(100 * batch.passed / (batch.passed + batch.failed), 1)
-
-
-def _chart(
-    title: str,
-    labels: list[str],
-    values: Sequence[float | None],
-    colour: str,
-    top: int | None = None,
-) -> Chart:
-    data = {
-        "labels": labels,
-        "datasets": [
-            {
-                "label": title,
-                "data": values,
-                "borderColor": colour,
-                "tension": 0.2,
-                "pointRadius": 3,
-                "spanGaps": True,
-            }
-        ],
-    }
-    # Passing options replaces all of the theme's own.
-    y: dict[str, Any] = {"beginAtZero": True, "grid": {}, "ticks": {"maxTicksLimit": 5}}
-    if top is not None:
-        y["max"] = top
-    x = {"grid": {"display": False}, "ticks": {"maxTicksLimit": 4, "maxRotation": 0}}
-    options = {
-        "responsive": True,
-        "maintainAspectRatio": False,
-        "animation": False,
-        "plugins": {"legend": {"display": False}},
-        "scales": {"y": y, "x": x},
-    }
-    return Chart(title, json.dumps(data), json.dumps(options))
 
 
 def _cancel_url(run: Run) -> str:

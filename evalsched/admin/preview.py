@@ -1,5 +1,7 @@
 """The live preview of a schedule's form: its sentence, its next five times, what to watch for."""
 
+import uuid
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +10,8 @@ from django.http import HttpRequest, JsonResponse
 from access import clock
 from access.admin import words
 from access.errors import Invalid
-from evalsched import occurrences
+from batches.models import TestSuite
+from evalsched import forecasts, occurrences
 from evalsched.occurrences import Timing
 
 _TIMES = 5
@@ -25,7 +28,9 @@ def answer(request: HttpRequest) -> JsonResponse:
         dst_overlap=sent.get("dst_overlap") or None,
     )
     try:
-        return JsonResponse(_meaning(timing, clock.database_now()))
+        meaning = _meaning(timing, clock.database_now())
+        meaning["warnings"] += _too_long(sent)
+        return JsonResponse(meaning)
     except Invalid as refusal:
         sentences = [text for texts in refusal.details.values() for text in texts]
         return JsonResponse({"errors": sentences or [refusal.message]})
@@ -46,3 +51,19 @@ def _meaning(timing: Timing, now: datetime) -> dict[str, Any]:
             for found in occurrences.preview(timing, now, None, _TIMES)
         ],
     }
+
+
+def _too_long(sent: Mapping[str, str]) -> list[str]:
+    """Warn of runs that take too long, as far as the form is filled in."""
+    try:
+        suite_id, endpoint_id = (
+            uuid.UUID(sent.get("suite", "")),
+            uuid.UUID(sent.get("endpoint", "")),
+        )
+        concurrency, repeats = int(sent.get("concurrency", "")), int(sent.get("repeats", ""))
+    except ValueError:
+        return []
+    suite = TestSuite.objects.filter(pk=suite_id).first()
+    if suite is None or concurrency < 1:
+        return []
+    return forecasts.warnings(suite, endpoint_id, concurrency=concurrency, repeats=repeats)

@@ -1,10 +1,11 @@
 """Schedules: the list, the form with its preview, and the history."""
 
+import uuid
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
@@ -21,16 +22,17 @@ from access.admin.base import (
     operator,
 )
 from access.errors import Refusal
-from evalsched import runs, schedules
+from evalsched import run_lines, runs, schedules
 from evalsched.admin import history, preview, standing
-from evalsched.forms import CONFIG, PLAIN, ScheduleForm
+from evalsched.forms import CONFIG, PAUSE, PLAIN, ScheduleForm
 from evalsched.models import Run, Schedule
 
 _STANDINGS = {
-    "active": ("Active", Q(is_active=True)),
+    "active": ("Active", Q(is_active=True) & ~standing.RESTING),
     "failing": ("Failing", Q(is_active=True, consecutive_failures__gt=0)),
     "paused": ("Paused", standing.PAUSED),
     "disabled": ("Disabled after failures", standing.DISABLED),
+    "ended": ("Ended", standing.ENDED),
 }
 
 
@@ -91,6 +93,14 @@ class ScheduleAdmin(DomainAdmin):
                 "Alerts",
                 {"fields": ("alert_on_failure",)},
             ),
+            *((("Pause", {"classes": ["collapse"], "fields": PAUSE}),) if obj else ()),
+            (
+                "Limits",
+                {
+                    "classes": ["collapse"],
+                    "fields": ("starts_at", "ends_at", ("max_runs", "jitter_seconds")),
+                },
+            ),
             (
                 "Overlap, outages and clock changes",
                 {
@@ -118,7 +128,16 @@ class ScheduleAdmin(DomainAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(preview.answer)
-        return [path("preview/", view, name="evalsched_schedule_preview"), *super().get_urls()]
+        as_csv = self.admin_site.admin_view(self.as_csv)
+        return [
+            path("preview/", view, name="evalsched_schedule_preview"),
+            path("<uuid:schedule_id>/runs.csv", as_csv, name="evalsched_schedule_csv"),
+            *super().get_urls(),
+        ]
+
+    def as_csv(self, request: HttpRequest, schedule_id: uuid.UUID) -> StreamingHttpResponse:
+        """Answer the schedule's runs, newest first, as a file."""
+        return run_lines.response(Run.objects.filter(schedule=schedule_id).iterator(500))
 
     def goes_with(self, row: Any) -> list[str]:
         return ["All of its runs. What is under way is stopped; the batches stay."]
@@ -133,7 +152,7 @@ class ScheduleAdmin(DomainAdmin):
         )
 
     def change(self, request: HttpRequest, row: Any, form: Any) -> Schedule:
-        fields = only_changed(form, (*PLAIN, "next_run_at"))
+        fields = only_changed(form, (*PLAIN, *PAUSE, "next_run_at"))
         if set(CONFIG) & set(form.changed_data):
             fields["batch_test_config"] = form.config()
         actor = actor_in(request, row.project)
@@ -154,7 +173,9 @@ class ScheduleAdmin(DomainAdmin):
                 "in_words": standing.in_words(schedule),
                 "next_run": standing.next_run(schedule),
                 "reason": schedule.pause_reason,
+                "disabled": Schedule.objects.filter(standing.DISABLED, pk=schedule.pk).exists(),
             }
+            context["csv_url"] = reverse("admin:evalsched_schedule_csv", args=[schedule.pk])
             context["all_runs_url"] = list_url(Run, f"?schedule__id__exact={schedule.pk}")
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -246,4 +267,13 @@ _HELP = {
     "overlap_policy": ("When the last run is still under way", ""),
     "catchup_policy": ("After an outage, run of the missed", ""),
     "catchup_window_minutes": ("Missed at most (minutes ago)", "Empty: however long ago."),
+    "jitter_seconds": (
+        "Jitter (seconds)",
+        "Starts at most so much later, always by the same, so that not all start on the minute.",
+    ),
+    "starts_at": ("Not before (UTC)", "Empty: at once."),
+    "ends_at": ("Not after (UTC)", "Empty: without end. Then the schedule is switched off."),
+    "max_runs": ("Runs at most", "Empty: without end. Missed and skipped ones do not count."),
+    "paused_until": ("Paused until (UTC)", "It goes on by itself; nothing fires for the past."),
+    "pause_reason": ("Reason", "Kept while it is paused or switched off."),
 }

@@ -1,6 +1,7 @@
 """How a schedule or a run stands, as a label."""
 
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -21,17 +22,26 @@ TONES: dict[str, words.Tone] = {
     RunStatus.MISSED: "warning",
 }
 
-# What people paused has no reason, or that of the big switch; the rest the service disabled.
+# What people paused has no reason, one of theirs, or that of the big switch; what came to its end
+# says so; the rest the service disabled.
 _BY_PEOPLE = ("", schedules.PAUSED_ALL)
-PAUSED = Q(is_active=False, pause_reason__in=_BY_PEOPLE)
-DISABLED = Q(is_active=False) & ~Q(pause_reason__in=_BY_PEOPLE)
+_SWITCHED_OFF = Q(paused_by_hand=True) | Q(pause_reason__in=_BY_PEOPLE)
+RESTING = Q(is_active=True, paused_until__gt=Now())
+PAUSED = (Q(is_active=False) & _SWITCHED_OFF) | RESTING
+ENDED = Q(is_active=False, paused_by_hand=False, pause_reason__startswith=schedules.ENDED)
+DISABLED = Q(is_active=False) & ~_SWITCHED_OFF & ~ENDED
 
 
 def of_schedule(schedule: Schedule) -> SafeString:
     if not schedule.is_active:
-        by_people = schedule.pause_reason in _BY_PEOPLE
+        by_people = schedule.paused_by_hand or schedule.pause_reason in _BY_PEOPLE
         shown: tuple[str, words.Tone] = ("Paused", "") if by_people else ("Disabled", "danger")
+        if not by_people and schedule.pause_reason.startswith(schedules.ENDED):
+            shown = ("Ended", "")
         return words.label(*shown, title=schedule.pause_reason)
+    if schedule.paused_until is not None and schedule.paused_until > timezone.now():
+        until = f"Paused until {words.utc(schedule.paused_until)}"
+        return words.label(until, title=schedule.pause_reason)
     if schedule.consecutive_failures:
         return words.label(f"Failing {schedule.consecutive_failures}", "warning")
     return words.label("Active", "success")
@@ -39,7 +49,7 @@ def of_schedule(schedule: Schedule) -> SafeString:
 
 def with_reason(schedule: Schedule) -> SafeString:
     """Return the label, and beneath it why the schedule was switched off."""
-    if schedule.is_active or not schedule.pause_reason:
+    if not schedule.pause_reason:
         return of_schedule(schedule)
     reason = words.clipped(schedule.pause_reason)
     return format_html('{}<br><small class="es-small">{}</small>', of_schedule(schedule), reason)

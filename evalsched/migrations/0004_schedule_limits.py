@@ -25,6 +25,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='schedule',
+            name='paused_by_hand',
+            field=models.BooleanField(default=False),
+        ),
+        migrations.AddField(
+            model_name='schedule',
             name='ends_at',
             field=models.DateTimeField(blank=True, null=True),
         ),

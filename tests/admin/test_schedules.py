@@ -1,6 +1,9 @@
 """Schedules in the admin: what is saved, what is refused, and what the buttons do."""
 
+import re
 from datetime import timedelta
+from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from django.test import Client
@@ -8,9 +11,20 @@ from django.test import Client
 from access.actors import Actor
 from access.clock import database_now
 from access.models import AuditEvent
+from batches.models import Batch
+from evalsched import schedules
+from evalsched.admin.schedules import ScheduleAdmin
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.admin.pages import errors, list_of, press, send, told, url_of
-from tests.factories import make_actor, make_endpoint, make_run, make_schedule, make_suite
+from tests.factories import (
+    NOW,
+    make_actor,
+    make_batch,
+    make_endpoint,
+    make_run,
+    make_schedule,
+    make_suite,
+)
 
 FORM = "schedule_form"
 ADD = "/admin/evalsched/schedule/add/"
@@ -173,6 +187,139 @@ def test_several_are_disabled_at_once(browser: Client, own: Actor) -> None:
     assert Schedule.objects.filter(is_active=True).get() == chosen[2]
 
 
+def test_limits_are_set_in_the_form(browser: Client, schedule: Schedule) -> None:
+    send(
+        browser,
+        url_of(schedule),
+        FORM,
+        jitter_seconds="120",
+        starts_at_0="2040-01-01",
+        starts_at_1="00:00:00",
+        ends_at_0="2041-01-01",
+        ends_at_1="12:30:00",
+        max_runs="5",
+    )
+
+    schedule.refresh_from_db()
+    assert (schedule.jitter_seconds, schedule.max_runs) == (120, 5)
+    assert f"{schedule.starts_at:%Y-%m-%d} {schedule.ends_at:%Y-%m-%d %H:%M}" == (
+        "2040-01-01 2041-01-01 12:30"
+    )
+    assert schedule.next_run_at is not None
+    assert schedule.next_run_at.year == 2040
+
+
+def test_an_end_before_the_start_is_refused_at_its_field(
+    browser: Client, schedule: Schedule
+) -> None:
+    response = send(
+        browser,
+        url_of(schedule),
+        FORM,
+        starts_at_0="2041-01-01",
+        starts_at_1="00:00:00",
+        ends_at_0="2040-01-01",
+        ends_at_1="00:00:00",
+    )
+
+    assert list(errors(response)) == ["ends_at"]
+
+
+def test_a_schedule_is_paused_for_a_time_with_a_reason(browser: Client, schedule: Schedule) -> None:
+    send(
+        browser,
+        url_of(schedule),
+        FORM,
+        paused_until_0="2040-01-01",
+        paused_until_1="00:00:00",
+        pause_reason="Moving the servers.",
+    )
+
+    schedule.refresh_from_db()
+    assert (schedule.is_active, schedule.pause_reason) == (True, "Moving the servers.")
+    page = browser.get(url_of(schedule)).content.decode()
+    assert "Paused until 2040-01-01 00:00 UTC" in page
+    assert "Moving the servers." in page
+    shown = browser.get(list_of(Schedule), {"status": "paused"}).context["cl"].result_list
+    assert list(shown) == [schedule]
+    assert not browser.get(list_of(Schedule), {"status": "active"}).context["cl"].result_list
+
+
+def test_what_a_person_paused_with_a_reason_counts_as_paused(browser: Client, own: Actor) -> None:
+    paused = make_schedule(own)
+    schedules.change(own, paused, now=database_now(), is_active=False, pause_reason="Not needed.")
+    ended = make_schedule(own)
+    Schedule.objects.filter(pk=ended.pk).update(
+        is_active=False, next_run_at=None, pause_reason=f"{schedules.ENDED}it has made its run."
+    )
+
+    shown = {
+        status: [
+            row.pk
+            for row in browser.get(list_of(Schedule), {"status": status}).context["cl"].result_list
+        ]
+        for status in ("paused", "ended", "disabled")
+    }
+
+    assert shown == {"paused": [paused.pk], "ended": [ended.pk], "disabled": []}
+
+
+@pytest.mark.parametrize("column", ["name", "next_run_at", "last_run_at"])
+def test_the_list_is_sorted(column: str, browser: Client, own: Actor) -> None:
+    for number in (2, 0, 1):
+        made = make_schedule(own, name=f"Schedule {number}")
+        at = database_now() + timedelta(days=number)
+        Schedule.objects.filter(pk=made.pk).update(next_run_at=at, last_run_at=at)
+    columns = ScheduleAdmin.list_display
+    shown = {"next_run_at": "next_run", "last_run_at": "last_run"}.get(column, column)
+
+    page = browser.get(list_of(Schedule), {"o": str(-columns.index(shown) - 1)})
+
+    names = [schedule.name for schedule in page.context["cl"].result_list]
+    assert names == ["Schedule 2", "Schedule 1", "Schedule 0"]
+
+
+def test_the_history_is_drawn_and_can_be_read_aloud(browser: Client, schedule: Schedule) -> None:
+    for number, latency in enumerate((100.0, None, 300.0)):
+        batch = make_batch(make_actor(schedule.user), suite=schedule.suite)
+        Batch.objects.filter(pk=batch.pk).update(done=3, passed=number + 1, failed=2 - number)
+        make_run(
+            schedule,
+            scheduled_for=NOW + timedelta(hours=number),
+            status=RunStatus.COMPLETED,
+            batch=batch,
+            avg_latency_ms=latency,
+        )
+
+    page = browser.get(url_of(schedule)).content.decode()
+
+    drawn = [
+        ElementTree.fromstring(svg) for svg in re.findall(r"<svg class=.es-chart.*?</svg>", page)
+    ]
+    rates, times = (svg.get("aria-label") for svg in drawn)
+    assert rates == (
+        "Cases passed, 3 runs from 01-15 10:00 to 01-15 12:00: between 33 and 100 %, 100 % last."
+    )
+    assert times == (
+        "Mean latency, 2 runs from 01-15 10:00 to 01-15 12:00: between 100 and 300 ms, 300 ms last."
+    )
+    assert [len(svg.findall("circle")) for svg in drawn] == [3, 2]
+    assert all(svg.get("role") == "img" for svg in drawn)
+
+
+def test_the_history_can_be_taken_along_as_csv(browser: Client, schedule: Schedule) -> None:
+    make_run(schedule, status=RunStatus.FAILED, error_message="=1+1")
+    make_run(make_schedule())
+
+    url = re.findall(r'href="([^"]+runs.csv)"', browser.get(url_of(schedule)).content.decode())[0]
+    answer: Any = browser.get(url)
+
+    lines = b"".join(answer.streaming_content).decode().splitlines()
+    assert len(lines) == 2
+    assert "'=1+1" in lines[1]
+    assert Client().get(url).status_code == 302
+
+
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [("active", {"on", "bad"}), ("failing", {"bad"}), ("paused", {"off"}), ("disabled", {"gone"})],
@@ -256,6 +403,27 @@ class TestPreview:
         }
 
         assert browser.get(self.URL, sent).json()["warnings"]
+
+    def test_it_warns_of_a_run_that_takes_too_long(self, browser: Client, own: Actor) -> None:
+        suite, endpoint = make_suite(own, cases=3), make_endpoint(own)
+        batch = make_batch(own, suite=suite, endpoint=endpoint)
+        Batch.objects.filter(pk=batch.pk).update(latency_sum_ms=60_000, latency_count=2)
+        sent = {
+            "schedule_type": "daily",
+            "timezone": "UTC",
+            "suite": str(suite.pk),
+            "endpoint": str(endpoint.pk),
+            "concurrency": "1",
+        }
+
+        slow = browser.get(self.URL, sent | {"repeats": "10"}).json()["warnings"]
+        quick = browser.get(self.URL, sent | {"repeats": "6"}).json()["warnings"]
+
+        assert slow == [
+            "30 calls of 30,000 ms, 1 at once, take about 15 min, and a run may take 10 min. "
+            "Raise the concurrency to 2 or more, or shorten the suite."
+        ]
+        assert quick == []
 
     def test_strangers_get_no_preview(self, db: None) -> None:
         assert Client().get(self.URL).status_code == 302

@@ -338,7 +338,8 @@ def test_a_batch_deleted_under_its_run_fails_it() -> None:
     runs.settle_lost(NOW + MINUTE)
 
     run.refresh_from_db()
-    assert (run.status, run.error_message) == ("failed", "Its batch was deleted while it ran.")
+    assert run.status == "failed"
+    assert run.error_message == "Its batch was deleted while it ran. Run it again."
 
 
 def test_after_enabling_it_takes_as_many_failures_again() -> None:

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
+from django.db.models import QuerySet
 from pytest_django import Settings
 
 from access import clock
@@ -120,6 +122,10 @@ def make_many(server: ModelServer, count: int, **fields: object) -> list[Schedul
     ]
 
 
+def nothing_in(rows: QuerySet[Schedule]) -> bool:
+    return not rows.exists()
+
+
 class Beats:
     """Three beats, of which one is killed now and then and another takes its place."""
 
@@ -159,10 +165,10 @@ def test_three_beats_four_workers_and_fifty_deliveries_make_one_run_of_each_occu
             expected.update((schedule.pk, now) for schedule in schedules)
             if number % 2:
                 beats.kill_one()
-            due = Schedule.objects.filter(next_run_at__lte=now)
             for _ in range(DELIVERIES):
                 hint(runs.TICK)
-            until(lambda due=due: not due.exists(), seconds=60, what=workers[0].said)
+            waiting = Schedule.objects.filter(next_run_at__lte=now)
+            until(partial(nothing_in, waiting), seconds=60, what=workers[0].said)
         until(lambda: not Run.objects.open().exists(), seconds=300, what=workers[0].said)
 
     found = Counter(Run.objects.values_list("schedule_id", "scheduled_for"))

@@ -2,7 +2,10 @@
 
 // Shows what the schedule that is being typed means: its sentence and its next times.
 (() => {
-    const FIELDS = ["schedule_type", "cron_expression", "timezone", "dst_gap", "dst_overlap"];
+    const FIELDS = [
+        "schedule_type", "cron_expression", "timezone", "dst_gap", "dst_overlap",
+        "suite", "endpoint", "concurrency", "repeats",
+    ];
     let waiting = null;
     let asked = 0;
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-_WIDTH, _HEIGHT = 600, 180
+# About as wide as a phone, so that the letters stay readable there.
+_WIDTH, _HEIGHT = 400, 160
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 24
 _GRID = 4
 LEAST_POINTS = 2

@@ -172,7 +172,7 @@ class ScheduleAdmin(DomainAdmin):
                 "state": standing.of_schedule(schedule),
                 "in_words": standing.in_words(schedule),
                 "next_run": standing.next_run(schedule),
-                "reason": schedule.pause_reason,
+                "reason": standing.reason(schedule),
                 "disabled": Schedule.objects.filter(standing.DISABLED, pk=schedule.pk).exists(),
             }
             context["csv_url"] = reverse("admin:evalsched_schedule_csv", args=[schedule.pk])

@@ -39,9 +39,8 @@ def of_schedule(schedule: Schedule) -> SafeString:
         if not by_people and schedule.pause_reason.startswith(schedules.ENDED):
             shown = ("Ended", "")
         return words.label(*shown, title=schedule.pause_reason)
-    if schedule.paused_until is not None and schedule.paused_until > timezone.now():
-        until = f"Paused until {words.utc(schedule.paused_until)}"
-        return words.label(until, title=schedule.pause_reason)
+    if rests(schedule):
+        return words.label("Paused", title=reason(schedule))
     if schedule.consecutive_failures:
         return words.label(f"Failing {schedule.consecutive_failures}", "warning")
     return words.label("Active", "success")
@@ -49,10 +48,23 @@ def of_schedule(schedule: Schedule) -> SafeString:
 
 def with_reason(schedule: Schedule) -> SafeString:
     """Return the label, and beneath it why the schedule was switched off."""
-    if not schedule.pause_reason:
+    why = reason(schedule)
+    if not why:
         return of_schedule(schedule)
-    reason = words.clipped(schedule.pause_reason)
-    return format_html('{}<br><small class="es-small">{}</small>', of_schedule(schedule), reason)
+    shown = words.clipped(why)
+    return format_html('{}<br><small class="es-small">{}</small>', of_schedule(schedule), shown)
+
+
+def rests(schedule: Schedule) -> bool:
+    until = schedule.paused_until
+    return schedule.is_active and until is not None and until > timezone.now()
+
+
+def reason(schedule: Schedule) -> str:
+    """Return why the schedule does not run, and until when; empty where it does."""
+    if rests(schedule):
+        return f"Until {words.utc(schedule.paused_until)}. {schedule.pause_reason}".strip()
+    return schedule.pause_reason
 
 
 def of_run(run: Run) -> SafeString:

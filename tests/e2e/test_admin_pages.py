@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,38 @@ def test_the_preview_follows_what_is_typed(visit: Visit, own: Actor) -> None:
 
     assert hidden
     assert page.locator(".es-preview li").count() == 0
+    assert visit.complaints == []
+
+
+def test_a_schedules_limits_and_its_history(visit: Visit, own: Actor) -> None:
+    schedule = make_schedule(own, now=database_now(), name="Nightly")
+    for number in range(30):
+        batch = make_batch(own, suite=schedule.suite)
+        Batch.objects.filter(pk=batch.pk).update(done=3, passed=number % 4, failed=3 - number % 4)
+        at = database_now() - timedelta(hours=30 - number)
+        make_run(
+            schedule,
+            scheduled_for=at,
+            status=RunStatus.COMPLETED,
+            batch=batch,
+            avg_latency_ms=100.0 + 13 * (number % 7),
+        )
+    page = visit.open(url_of(schedule))
+
+    page.get_by_text("Limits", exact=True).click()
+    page.fill("#id_max_runs", "5")
+    page.get_by_text("Pause", exact=True).click()
+    page.fill("#id_pause_reason", "Moving the servers.")
+    page.fill("#id_paused_until_0", "2040-01-01")
+    page.fill("#id_paused_until_1", "00:00:00")
+    keep_picture(page, "/schedule-with-limits")
+    page.get_by_role("button", name="Save and continue editing").click()
+    page.wait_for_selector("text=Until 2040-01-01")
+    keep_picture(page, "/schedule-paused")
+
+    schedule.refresh_from_db()
+    assert schedule.max_runs == 5
+    assert page.get_by_role("img", name="Cases passed, 30 runs").is_visible()
     assert visit.complaints == []
 
 

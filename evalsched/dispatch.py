@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import structlog
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from access.errors import Refusal
 from batches.models import ModelEndpoint, TestSuite
@@ -49,7 +49,7 @@ def dispatch_due(now: datetime) -> int:
     """
     _end_pauses(now)
     found = 0
-    while _due_at(now).exists():
+    while schedules.due(now).exists():
         chunk = _dispatch_chunk(now)
         found += chunk
         if chunk < CHUNK:
@@ -57,11 +57,6 @@ def dispatch_due(now: datetime) -> int:
     if found:
         logger.info("due schedules dispatched", found=found)
     return found
-
-
-def _due_at(now: datetime) -> QuerySet[Schedule]:
-    unpaused = Q(paused_until__isnull=True) | Q(paused_until__lte=now)
-    return Schedule.objects.filter(unpaused, is_active=True, next_run_at__lte=now)
 
 
 def _end_pauses(now: datetime) -> None:
@@ -78,7 +73,7 @@ def _end_pauses(now: datetime) -> None:
 
 
 def _dispatch_chunk(now: datetime) -> int:
-    due = _due_at(now).order_by("next_run_at")
+    due = schedules.due(now).order_by("next_run_at")
     try:
         with transaction.atomic():
             return _dispatch(due, now, CHUNK)
@@ -89,7 +84,7 @@ def _dispatch_chunk(now: datetime) -> int:
 
 def _dispatch_alone(schedule_id: uuid.UUID, now: datetime) -> int:
     """Dispatch one schedule of a chunk that failed as a whole; the bad one is set aside."""
-    one = _due_at(now).filter(pk=schedule_id)
+    one = schedules.due(now).filter(pk=schedule_id)
     try:
         with transaction.atomic():
             return _dispatch(one, now, 1)

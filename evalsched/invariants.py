@@ -9,7 +9,8 @@ from django.db.models import Count, Exists, F, OuterRef, Q
 from access import heartbeats
 from alerts.models import Notification, NotificationStatus
 from batches.models import JOB_OPEN, Batch, BatchStatus, Job, JobStatus
-from evalsched.models import Run, RunStatus, Schedule
+from evalsched import schedules
+from evalsched.models import Run, RunStatus
 
 logger = structlog.get_logger(__name__)
 SCAN = "invariants"
@@ -37,9 +38,7 @@ def last_counts() -> dict[str, int]:
 def broken(now: datetime) -> dict[str, int]:
     """Return how often each invariant is broken; a name without trouble counts 0."""
     return {
-        "schedules_due_over_60_s": Schedule.objects.filter(
-            is_active=True, next_run_at__lt=now - _MINUTE
-        ).count(),
+        "schedules_due_over_60_s": schedules.due(now - _MINUTE).count(),
         "leases_expired_over_60_s": Job.objects.filter(
             status=JobStatus.RUNNING, lease_expires_at__lt=now - _MINUTE
         ).count(),

@@ -9,7 +9,8 @@ from django.db.models import Min
 from access import heartbeats
 from alerts.models import Notification, NotificationStatus
 from batches.models import Batch
-from evalsched.models import Run, RunStatus, Schedule
+from evalsched import schedules
+from evalsched.models import Run, RunStatus
 
 TICK = "tick"
 # A few ticks may be lost, to a restart of the broker say, before it is worth waking somebody.
@@ -38,7 +39,7 @@ def taken(now: datetime) -> Pulse:
     """Measure it. `stuck` says in words what is wrong, and is empty when nothing is."""
     last_tick = heartbeats.last(TICK)
     tick_age = max(now - last_tick.seen_at, timedelta(0)) if last_tick else None
-    due = Schedule.objects.filter(is_active=True, next_run_at__lte=now)
+    due = schedules.due(now)
     oldest_due = _age(due.aggregate(at=Min("next_run_at"))["at"], now)
     waiting = Run.objects.filter(status=RunStatus.TRIGGERED)
     idle = Batch.objects.open().filter(running=0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 
 from access import audit, rows
 from access.actors import Actor
@@ -30,6 +31,11 @@ _INSTANTS = ("starts_at", "ends_at", "paused_until")
 PAUSED_ALL = "Paused with all others by pause_all. Take it back with resume_all."
 # How the reason of a schedule begins that came to its end as it was meant to.
 ENDED = "It has ended: "
+
+
+def due(now: datetime) -> QuerySet[Schedule]:
+    unpaused = Q(paused_until__isnull=True) | Q(paused_until__lte=now)
+    return Schedule.objects.filter(unpaused, is_active=True, next_run_at__lte=now)
 
 
 def create(actor: Actor, *, now: datetime, **fields: Any) -> Schedule:

@@ -8,7 +8,7 @@ import pytest
 from access.errors import Invalid
 from access.models import AuditEvent
 from alerts.models import Event
-from evalsched import agenda, schedules
+from evalsched import agenda, invariants, pulse, schedules
 from evalsched.dispatch import dispatch_due
 from evalsched.models import RunStatus, Schedule
 from tests.factories import NOW, make_actor, make_run, make_schedule
@@ -190,6 +190,14 @@ def test_the_end_of_a_pause_that_was_written_by_hand_never_fires_for_the_past() 
     schedule.refresh_from_db()
     assert schedule.next_run_at == at(14)
     assert not schedule.runs.exists()
+
+
+def test_a_paused_schedule_is_not_overdue() -> None:
+    make_schedule()
+    Schedule.objects.update(paused_until=at(18))
+
+    assert pulse.taken(at(15)).oldest_due_seconds is None
+    assert invariants.broken(at(15))["schedules_due_over_60_s"] == 0
 
 
 def test_what_came_after_a_pause_while_nobody_ticked_is_caught_up_on() -> None:

@@ -14,6 +14,8 @@ from access.models import AuditEvent
 from batches import batches
 from batches.models import Batch
 from evalsched import announcements, occurrences
+from evalsched import detection as detections
+from evalsched.detection import Detection
 from evalsched.models import RUN_OPEN, Schedule, ScheduleType
 from evalsched.occurrences import Timing
 
@@ -34,6 +36,15 @@ def timing(schedule: Schedule) -> Timing:
         timezone=schedule.timezone,
         dst_gap=schedule.dst_gap or None,
         dst_overlap=schedule.dst_overlap or None,
+    )
+
+
+def detection(schedule: Schedule) -> Detection:
+    """Return what the schedule's next run can see."""
+    return detections.of_suite(
+        schedule.suite.case_count,
+        repeats=schedule.batch_test_config.get("repeats", 1),
+        spread=schedule.paired_spread,
     )
 
 
@@ -150,6 +161,9 @@ def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> Non
         setattr(schedule, name, value)
     if schedule.schedule_type != ScheduleType.CUSTOM:
         schedule.cron_expression = ""
+    if {"suite", "endpoint"} & changed:
+        # What the last comparison told of them does not hold for others.
+        schedule.paired_spread = None
     fresh = schedule._state.adding
     if not fresh and not TIME_FIELDS & changed:
         return

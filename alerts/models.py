@@ -12,6 +12,7 @@ from access.states import StatefulQuerySet
 
 class AlertType(models.TextChoices):
     EVALUATION_FAILED = "evaluation_failed"
+    EVALUATION_REGRESSION = "evaluation_regression"
     SCHEDULE_DISABLED = "schedule_disabled"
 
 

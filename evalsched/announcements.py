@@ -5,6 +5,8 @@ from datetime import datetime
 from alerts import notifications
 from alerts.models import AlertType
 from alerts.notifications import Happening
+from evalsched import reports
+from evalsched.metrics import Metric
 from evalsched.models import Run, Schedule
 
 
@@ -24,6 +26,40 @@ def evaluation_failed(schedule: Schedule, run: Run, *, now: datetime) -> None:
         key=str(run.pk),
         subject=f"Evaluation failed: {schedule.name}",
         summary=f"{run.error_message} Correct this, then press Run now.",
+        facts=facts,
+        path=f"/admin/evalsched/run/{run.pk}/change/",
+    )
+    notifications.announce(schedule.project_id, schedule.user, what, now=now)
+
+
+def evaluation_regression(schedule: Schedule, run: Run, *, now: datetime) -> None:
+    """Tell the schedule's author of a run that got worse than its baseline. Once per run."""
+    details = run.regression_details or {}
+    worse = {
+        Metric(name): found
+        for name, found in details["metrics"].items()
+        if found["regressed"] and found["gated"]
+    }
+    facts = [
+        ("Schedule", schedule.name),
+        ("Suite", run.snapshot["test_suite_name"]),
+        ("Model", run.snapshot["model_name"]),
+        *((reports.NAMES[metric], reports.short(metric, found)) for metric, found in worse.items()),
+        ("Threshold", f"{details['threshold_percent']:g} % of the baseline"),
+        ("Cases compared", str(details["pairs"])),
+        ("Scheduled for", _utc(run.scheduled_for)),
+    ]
+    if run.baseline is not None:
+        facts.append(("Baseline", f"the run for {_utc(run.baseline.scheduled_for)}"))
+    names = " and ".join(reports.NAMES[metric].lower() for metric in worse)
+    what = Happening(
+        alert_type=AlertType.EVALUATION_REGRESSION,
+        key=str(run.pk),
+        subject=f"Regression: {schedule.name}, {names} got worse",
+        summary=(
+            f"{details['sentence']} Open the run and look at the cases that got worse. If the "
+            "change is meant, press Use as baseline there."
+        ),
         facts=facts,
         path=f"/admin/evalsched/run/{run.pk}/change/",
     )

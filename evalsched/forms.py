@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
@@ -14,7 +15,8 @@ from unfold.widgets import (
 from access.admin.forms import DomainForm, TimezoneInput
 from access.models import Project
 from batches.batches import MAX_CONCURRENCY, MAX_REPEATS, Config
-from evalsched.models import Schedule
+from evalsched.metrics import gated_by_default
+from evalsched.models import METRIC_CHOICES, Schedule
 from evalsched.zones import LONGEST_ZONE_NAME
 
 PLAIN = (
@@ -35,6 +37,10 @@ PLAIN = (
     "ends_at",
     "max_runs",
     "alert_on_failure",
+    "alert_on_regression",
+    "gated_metrics",
+    "regression_threshold_percent",
+    "regression_method",
 )
 PAUSE = ("paused_until", "pause_reason")
 CONFIG = ("concurrency", "repeats", "timeout_s")
@@ -71,6 +77,13 @@ class ScheduleForm(DomainForm):
             ("both", "Run both times"),
         ],
         widget=UnfoldAdminSelectWidget(),
+    )
+    gated_metrics = forms.MultipleChoiceField(
+        choices=METRIC_CHOICES,
+        label="Judged by",
+        initial=gated_by_default,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
+        help_text="The others are compared too, for your information.",
     )
     concurrency = forms.IntegerField(
         min_value=1,

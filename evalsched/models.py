@@ -3,12 +3,14 @@
 import uuid
 from typing import ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
 from access.isolation import owned_key
 from access.models import Owned
 from access.states import StatefulQuerySet
+from evalsched.metrics import Metric, RegressionMethod, gated_by_default
 
 
 class ScheduleType(models.TextChoices):
@@ -42,6 +44,18 @@ class LastRunStatus(models.TextChoices):
 
 
 MOST_JITTER_SECONDS = 86_400
+METHOD_CHOICES = [
+    (RegressionMethod.AUTO.value, "By statistics; with fewer than 10 cases by the threshold"),
+    (RegressionMethod.STATISTICAL.value, "By statistics only"),
+    (RegressionMethod.THRESHOLD.value, "By the threshold only"),
+]
+METRIC_CHOICES = [
+    (Metric.QUALITY.value, "Quality"),
+    (Metric.PASS_RATE.value, "Pass rate"),
+    (Metric.LATENCY.value, "Latency"),
+    (Metric.TTFT.value, "Time to first token"),
+    (Metric.COST.value, "Cost"),
+]
 
 
 class Schedule(Owned):
@@ -79,6 +93,16 @@ class Schedule(Owned):
     alert_on_failure = models.BooleanField(default=True)
     alert_on_regression = models.BooleanField(default=True)
     regression_threshold_percent = models.FloatField(default=10)
+    regression_method = models.CharField(
+        max_length=20, choices=METHOD_CHOICES, default=RegressionMethod.AUTO.value
+    )
+    gated_metrics = ArrayField(
+        models.CharField(max_length=20, choices=METRIC_CHOICES), default=gated_by_default
+    )
+    # The run that people chose to compare with; null: the last good one.
+    baseline = owned_key("evalsched.Run", null=True)
+    # Of the scores of its cases in the last comparison: the standard deviation of a difference.
+    paired_spread = models.FloatField(null=True)
     next_run_at = models.DateTimeField(null=True, blank=True)
     last_run_at = models.DateTimeField(null=True, blank=True)
     last_run_status = models.CharField(max_length=10, choices=LastRunStatus, blank=True)
@@ -92,6 +116,7 @@ class Schedule(Owned):
 
     suite_id: uuid.UUID
     endpoint_id: uuid.UUID
+    baseline_id: uuid.UUID | None
 
     class Meta:
         ordering = ["-created_at"]
@@ -127,6 +152,15 @@ class Schedule(Owned):
             models.CheckConstraint(
                 condition=Q(is_active=False) | Q(paused_until__isnull=False) | Q(pause_reason=""),
                 name="a_reason_only_while_paused",
+            ),
+            models.CheckConstraint(
+                condition=Q(regression_method__in=[method.value for method in RegressionMethod]),
+                name="known_regression_method",
+            ),
+            models.CheckConstraint(
+                condition=Q(gated_metrics__contained_by=[metric.value for metric in Metric])
+                & Q(gated_metrics__len__gt=0),
+                name="gated_metrics_are_known",
             ),
         ]
         indexes = [
@@ -213,12 +247,17 @@ class Run(Owned):
     total_cost = models.DecimalField(max_digits=18, decimal_places=12, null=True, blank=True)
     error_message = models.TextField(blank=True)
     error_details = models.JSONField(default=dict, blank=True)
+    regression_detected = models.BooleanField(default=False, db_default=False)
+    # What the comparison with `baseline` brought; null: the run did not complete.
+    regression_details = models.JSONField(null=True, blank=True)
+    baseline = owned_key("evalsched.Run", null=True)
     # The schedule's configuration when the run was made; later edits do not reach it.
     snapshot = models.JSONField(default=dict)
     updated_at = models.DateTimeField(auto_now=True)
 
     schedule_id: uuid.UUID
     batch_id: uuid.UUID | None
+    baseline_id: uuid.UUID | None
 
     objects = RunQuerySet.as_manager()
 
@@ -254,10 +293,24 @@ class Run(Owned):
                 condition=~Q(status=RunStatus.FAILED) | ~Q(error_message=""),
                 name="run_failed_says_why",
             ),
+            models.CheckConstraint(
+                condition=Q(regression_details__isnull=True) | Q(status=RunStatus.COMPLETED),
+                name="run_compared_only_if_completed",
+            ),
+            models.CheckConstraint(
+                condition=Q(regression_detected=False) | Q(regression_details__isnull=False),
+                name="run_regressed_says_why",
+            ),
         ]
         indexes = [
             models.Index(fields=["schedule", "-scheduled_for"], name="run_newest"),
             models.Index(fields=["batch"], name="run_of_batch"),
+            # The baseline is the last good one.
+            models.Index(
+                fields=["schedule", "-completed_at"],
+                condition=Q(status=RunStatus.COMPLETED, regression_detected=False),
+                name="run_last_good",
+            ),
             # Dispatch asks what is in the way, admission what of the same schedule is running.
             models.Index(
                 fields=["schedule", "scheduled_for"],

@@ -32,7 +32,8 @@ from batches.models import (
     ModelEndpoint,
     TestSuite,
 )
-from evalsched import announcements, schedules
+from evalsched import announcements, baselines, schedules
+from evalsched.comparisons import ENDPOINT_PARAMETERS
 from evalsched.models import (
     ONE_BY_ONE,
     LastRunStatus,
@@ -97,6 +98,7 @@ def record(actor: Actor, schedule: Schedule, batch: Batch, *, now: datetime) -> 
             "test_suite_name": batch.suite_name,
             "model_id": str(batch.endpoint_id),
             "model_name": batch.model_name,
+            ENDPOINT_PARAMETERS: batch.endpoint.parameters,
         },
     )
     run.save(force_insert=True)
@@ -192,8 +194,11 @@ def settle(batch_id: uuid.UUID, *, now: datetime) -> None:
         schedule = Schedule.objects.select_for_update(no_key=True).get(pk=run.schedule_id)
         batch = Batch.objects.get(pk=batch_id)
         status, why, details = _judged(batch)
+        changes = _summary(batch)
+        if status == RunStatus.COMPLETED:
+            changes |= _compared(schedule, run, batch)
         moved = Run.objects.filter(pk=run.pk).move(
-            status, completed_at=now, error_message=why, error_details=details, **_summary(batch)
+            status, completed_at=now, error_message=why, error_details=details, **changes
         )
         if not moved:
             return
@@ -201,7 +206,7 @@ def settle(batch_id: uuid.UUID, *, now: datetime) -> None:
         if status == RunStatus.FAILED:
             _count_failure(schedule, run, now)
         elif status == RunStatus.COMPLETED:
-            _count_success(schedule, run)
+            _count_success(schedule, run, now)
         else:
             _note_last_run(run, LastRunStatus.CANCELLED)
         _log_end(schedule, run)
@@ -262,7 +267,11 @@ def _start(run: Run, now: datetime) -> bool:
                 deadline_at=deadline_at,
             )
             moved = Run.objects.filter(pk=run.pk).move(
-                RunStatus.RUNNING, started_at=now, deadline_at=deadline_at, batch=batch
+                RunStatus.RUNNING,
+                started_at=now,
+                deadline_at=deadline_at,
+                batch=batch,
+                snapshot=run.snapshot | {ENDPOINT_PARAMETERS: batch.endpoint.parameters},
             )
             if not moved:
                 raise Conflict("The run was cancelled.")
@@ -352,7 +361,21 @@ def _summary(batch: Batch) -> dict[str, Any]:
     }
 
 
-def _count_success(schedule: Schedule, run: Run) -> None:
+def _compared(schedule: Schedule, run: Run, batch: Batch) -> dict[str, Any]:
+    """Compare with the baseline; the schedule learns how far its runs lie apart."""
+    found = baselines.judge(schedule, run, batch)
+    if found.spread is not None:
+        Schedule.objects.filter(pk=schedule.pk).update(paired_spread=found.spread)
+    return {
+        "regression_detected": found.detected,
+        "regression_details": found.details,
+        "baseline": found.baseline,
+    }
+
+
+def _count_success(schedule: Schedule, run: Run, now: datetime) -> None:
+    if run.regression_detected and schedule.alert_on_regression:
+        announcements.evaluation_regression(schedule, run, now=now)
     if run.trigger == RunTrigger.SCHEDULE:
         Schedule.objects.filter(pk=schedule.pk).update(consecutive_failures=0)
     _note_last_run(run, LastRunStatus.SUCCESS)
@@ -386,7 +409,7 @@ def _note_last_run(run: Run, status: LastRunStatus) -> None:
 def _log_end(schedule: Schedule, run: Run) -> None:
     about: dict[str, object] = {"schedule": schedule.name, "run": str(run.pk)}
     if run.status == RunStatus.COMPLETED:
-        about["quality"] = run.avg_quality_score
+        about |= {"quality": run.avg_quality_score, "regression": run.regression_detected}
     else:
         about |= {"why": run.error_message, "consecutive_failures": schedule.consecutive_failures}
     schedule.refresh_from_db(fields=["next_run_at"])

@@ -15,6 +15,8 @@ from access.models import AuditEvent
 from batches import batches
 from batches.models import Batch
 from evalsched import agenda, announcements, cron, occurrences
+from evalsched import detection as detections
+from evalsched.detection import Detection
 from evalsched.models import RUN_OPEN, Schedule, ScheduleType
 
 logger = structlog.get_logger(__name__)
@@ -36,6 +38,15 @@ ENDED = "It has ended: "
 def due(now: datetime) -> QuerySet[Schedule]:
     unpaused = Q(paused_until__isnull=True) | Q(paused_until__lte=now)
     return Schedule.objects.filter(unpaused, is_active=True, next_run_at__lte=now)
+
+
+def detection(schedule: Schedule) -> Detection:
+    """Return what the schedule's next run can see."""
+    return detections.of_suite(
+        schedule.suite.case_count,
+        repeats=schedule.batch_test_config.get("repeats", 1),
+        spread=schedule.paired_spread,
+    )
 
 
 def create(actor: Actor, *, now: datetime, **fields: Any) -> Schedule:
@@ -197,6 +208,9 @@ def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> Non
         setattr(schedule, name, value)
     if schedule.schedule_type != ScheduleType.CUSTOM:
         schedule.cron_expression = ""
+    if {"suite", "endpoint"} & changed:
+        # What the last comparison told of them does not hold for others.
+        schedule.paired_spread = None
     fresh = schedule._state.adding
     if fresh or TIME_FIELDS & changed:
         occurrences.validate(agenda.timing(schedule))

@@ -2,12 +2,16 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from access.api.serializers import OwnedSerializer, StrictSerializer
 from batches.serializers import BatchConfigSerializer
-from evalsched import agenda, forecasts, occurrences
+from evalsched import agenda, forecasts, occurrences, schedules
+from evalsched.metrics import Metric, RegressionMethod
 from evalsched.models import (
+    METHOD_CHOICES,
+    METRIC_CHOICES,
     MOST_JITTER_SECONDS,
     LastRunStatus,
     Run,
@@ -15,9 +19,18 @@ from evalsched.models import (
     RunTrigger,
     Schedule,
 )
+from evalsched.pairing import Why
+from evalsched.verdicts import Verdict
 
 MOST_SHOWN = 1_000
 _OWNED = OwnedSerializer.Meta.fields
+
+
+class DetectionSerializer(serializers.Serializer[Any]):
+    cases = serializers.IntegerField()
+    drop = serializers.FloatField(allow_null=True, help_text="Share of the score, 0 to 1.")
+    assumed = serializers.BooleanField()
+    sentence = serializers.CharField()
 
 
 class ScheduleSerializer(OwnedSerializer):
@@ -51,6 +64,16 @@ class ScheduleSerializer(OwnedSerializer):
     regression_threshold_percent = serializers.FloatField(
         min_value=0, max_value=100, required=False
     )
+    regression_method = serializers.ChoiceField(choices=METHOD_CHOICES, required=False)
+    gated_metrics = serializers.ListField(
+        child=serializers.ChoiceField(choices=METRIC_CHOICES),
+        min_length=1,
+        max_length=len(Metric),
+        required=False,
+        help_text="Only these can raise a regression; the others are informative.",
+    )
+    baseline_run_id = serializers.UUIDField(source="baseline_id", read_only=True, allow_null=True)
+    detects = serializers.SerializerMethodField()
     last_run_status = serializers.ChoiceField(
         choices=LastRunStatus.choices, read_only=True, allow_null=True
     )
@@ -87,6 +110,10 @@ class ScheduleSerializer(OwnedSerializer):
             "alert_on_failure",
             "alert_on_regression",
             "regression_threshold_percent",
+            "regression_method",
+            "gated_metrics",
+            "baseline_run_id",
+            "detects",
             "next_run_at",
             "last_run_at",
             "last_run_status",
@@ -108,6 +135,14 @@ class ScheduleSerializer(OwnedSerializer):
         """Return it as it is kept: JSON has no decimals."""
         money = config.get("max_cost")
         return config if money is None else config | {"max_cost": str(money)}
+
+    def validate_gated_metrics(self, names: list[str]) -> list[str]:
+        """Return each once, in the order in which they are shown."""
+        return [metric.value for metric in Metric if metric in names]
+
+    @extend_schema_field(DetectionSerializer)
+    def get_detects(self, schedule: Schedule) -> dict[str, Any]:
+        return vars(schedules.detection(schedule))
 
     def get_description_of_times(self, schedule: Schedule) -> str:
         return occurrences.describe(agenda.timing(schedule))
@@ -175,11 +210,103 @@ class BackfillSerializer(serializers.Serializer[Any]):
     occurrences = OccurrenceSerializer(many=True)
 
 
+class BaselineSerializer(StrictSerializer):
+    run_id = serializers.UUIDField(
+        allow_null=True, help_text="A completed run of the schedule; null: the last good one."
+    )
+
+
+class CompareSerializer(StrictSerializer):
+    baseline = serializers.UUIDField(help_text="A run's or a batch's id.")
+    candidate = serializers.UUIDField(help_text="A run's or a batch's id.")
+
+
+class MetricVerdictSerializer(serializers.Serializer[Any]):
+    """One metric. Estimates are candidate minus baseline, or candidate to baseline as a ratio."""
+
+    verdict = serializers.ChoiceField(choices=[verdict.value for verdict in Verdict])
+    gated = serializers.BooleanField()
+    regressed = serializers.BooleanField()
+    decided_by = serializers.ChoiceField(choices=["statistical", "threshold"])
+    sentence = serializers.CharField()
+    n = serializers.IntegerField()
+    method = serializers.CharField()
+    scale = serializers.ChoiceField(choices=["difference", "ratio"])
+    clusters = serializers.IntegerField(allow_null=True)
+    worse = serializers.IntegerField(allow_null=True)
+    better = serializers.IntegerField(allow_null=True)
+    baseline = serializers.FloatField(allow_null=True)
+    candidate = serializers.FloatField(allow_null=True)
+    candidate_interval = serializers.ListField(child=serializers.FloatField(), allow_null=True)
+    estimate = serializers.FloatField(allow_null=True)
+    interval = serializers.ListField(child=serializers.FloatField(), allow_null=True)
+    margin = serializers.FloatField(allow_null=True)
+    p = serializers.FloatField(allow_null=True)
+    p_adjusted = serializers.FloatField(allow_null=True)
+    spread = serializers.FloatField(allow_null=True)
+    cases_needed = serializers.IntegerField(allow_null=True)
+
+
+class MetricVerdictsSerializer(serializers.Serializer[Any]):
+    """All of them, or none where there was nothing to compare with."""
+
+    quality = MetricVerdictSerializer(required=False)
+    pass_rate = MetricVerdictSerializer(required=False)
+    latency = MetricVerdictSerializer(required=False)
+    ttft = MetricVerdictSerializer(required=False)
+    cost = MetricVerdictSerializer(required=False)
+
+
+class UnpairedSerializer(serializers.Serializer[Any]):
+    count = serializers.IntegerField()
+    reasons = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text=f"Cases by reason: {', '.join(why.value for why in Why)}.",
+    )
+    keys = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField()),
+        help_text="The first keys of each reason.",
+    )
+
+
+class ComparedSerializer(serializers.Serializer[Any]):
+    run_id = serializers.UUIDField(allow_null=True)
+    batch_id = serializers.UUIDField()
+    model_name = serializers.CharField()
+    test_suite_name = serializers.CharField()
+    suite_version = serializers.IntegerField()
+
+
+class ComparisonSerializer(serializers.Serializer[Any]):
+    """Two runs or batches compared; a run's `regression_details` is the same object."""
+
+    sentence = serializers.CharField()
+    regression_detected = serializers.BooleanField()
+    regression_method = serializers.ChoiceField(choices=[each.value for each in RegressionMethod])
+    threshold_percent = serializers.FloatField()
+    gated_metrics = serializers.ListField(
+        child=serializers.ChoiceField(choices=[metric.value for metric in Metric])
+    )
+    pairs = serializers.IntegerField()
+    unpaired = UnpairedSerializer()
+    not_comparable = serializers.ListField(child=serializers.CharField())
+    metrics = MetricVerdictsSerializer()
+    baseline = ComparedSerializer(allow_null=True)
+    candidate = ComparedSerializer()
+
+
+@extend_schema_field(ComparisonSerializer)
+class ComparisonField(serializers.JSONField):
+    """The stored object as it is."""
+
+
 class RunSerializer(OwnedSerializer):
     scheduled_evaluation_id = serializers.UUIDField(source="schedule_id", read_only=True)
     status = serializers.ChoiceField(choices=RunStatus.choices, read_only=True)
     trigger = serializers.ChoiceField(choices=RunTrigger.choices, read_only=True)
     batch_test_run_id = serializers.UUIDField(source="batch_id", read_only=True, allow_null=True)
+    baseline_run_id = serializers.UUIDField(source="baseline_id", read_only=True, allow_null=True)
+    regression_details = ComparisonField(read_only=True, allow_null=True)
 
     class Meta:
         model = Run
@@ -202,6 +329,9 @@ class RunSerializer(OwnedSerializer):
             "avg_ttft_ms",
             "avg_quality_score",
             "total_cost",
+            "regression_detected",
+            "regression_details",
+            "baseline_run_id",
             "error_message",
             "error_details",
             "snapshot",

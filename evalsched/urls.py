@@ -18,4 +18,6 @@ urlpatterns = [
     path(f"{_ONE}/runs/<uuid:run_id>/cancel", views.CancelRun.as_view()),
     # A batch's address; it is here because it may belong to a schedule.
     path("batch-testing/run", views.BatchTestingRun.as_view()),
+    path(f"{_ONE}/baseline", views.Baseline.as_view()),
+    path("runs/compare", views.CompareRuns.as_view()),
 ]

@@ -18,12 +18,24 @@ from batches import endpoints, suites
 from batches.models import Batch
 from batches.serializers import BatchTestRunSerializer, StartedBatchSerializer
 from batches.views import answered, started
-from evalsched import agenda, backfills, occurrences, run_lines, runs, schedules
+from evalsched import (
+    agenda,
+    backfills,
+    baselines,
+    comparisons,
+    occurrences,
+    run_lines,
+    runs,
+    schedules,
+)
 from evalsched.filters import RunFilter, ScheduleFilter
 from evalsched.models import Run, RunTrigger, Schedule
 from evalsched.occurrences import Occurrence, Timing
 from evalsched.serializers import (
     BackfillSerializer,
+    BaselineSerializer,
+    CompareSerializer,
+    ComparisonSerializer,
     CountSerializer,
     NewBackfillSerializer,
     PreviewSerializer,
@@ -198,6 +210,17 @@ class BatchTestingRun(ApiView):
         return schedule
 
 
+class Baseline(_Schedules):
+    @extend_schema(request=BaselineSerializer)
+    def post(self, request: Request, schedule_id: Any) -> Response:
+        """Choose the run that the schedule's runs are compared with; null: the last good one."""
+        serializer = BaselineSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        schedule, run_id = self.found(pk=schedule_id), serializer.validated_data["run_id"]
+        run = None if run_id is None else baselines.find(schedule, run_id)
+        return self.shown(baselines.pin(self.actor, schedule, run))
+
+
 class _Runs(ApiView):
     queryset = Run.objects.all()
     serializer_class = RunSerializer
@@ -253,3 +276,18 @@ class CancelRun(_Runs):
         audit.record(self.actor, "run.cancelled", run)
         run.refresh_from_db()
         return self.shown(run)
+
+
+class CompareRuns(ApiView):
+    queryset = Run.objects.all()
+    serializer_class = CompareSerializer
+
+    @extend_schema(responses={200: ComparisonSerializer})
+    def post(self, request: Request) -> Response:
+        """Compare any two runs or batches by the rules of the candidate's schedule."""
+        given, project_id = self.given(), self.actor.project.pk
+        baseline, candidate = (
+            comparisons.find(project_id, given[side], field=side)
+            for side in ("baseline", "candidate")
+        )
+        return Response(comparisons.report(baseline, candidate))

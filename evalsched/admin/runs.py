@@ -12,8 +12,8 @@ from access import audit, clock
 from access.admin import words
 from access.admin.base import Button, ReadOnlyAdmin, Said, actor_in, change_url, instant
 from access.admin.lists import LongList, MadeFilter
-from evalsched import runs
-from evalsched.admin import standing
+from evalsched import baselines, runs
+from evalsched.admin import standing, verdicts
 from evalsched.models import RUN_OPEN, Run
 
 
@@ -28,12 +28,16 @@ class RunAdmin(LongList, ReadOnlyAdmin):
         "of_schedule",
         "trigger",
         "results",
+        "verdict",
         "duration",
         "row_buttons",
     )
     list_select_related = ("schedule", "batch")
     list_filter = (MadeFilter, "status", "trigger", "project")
-    buttons = (Button("cancel", "Cancel", "cancel", when=lambda run: run.status in RUN_OPEN),)
+    buttons = (
+        Button("cancel", "Cancel", "cancel", when=lambda run: run.status in RUN_OPEN),
+        Button("use_as_baseline", "Use as baseline", "flag", when=verdicts.may_be_baseline),
+    )
     fieldsets: ClassVar = (
         (
             None,
@@ -47,6 +51,10 @@ class RunAdmin(LongList, ReadOnlyAdmin):
                     "batch_link",
                 )
             },
+        ),
+        (
+            "Compared with the baseline",
+            {"fields": ("comparison", "baseline_link", "verdicts")},
         ),
         (
             "Figures",
@@ -80,6 +88,9 @@ class RunAdmin(LongList, ReadOnlyAdmin):
         "results",
         "schedule_link",
         "batch_link",
+        "comparison",
+        "baseline_link",
+        "verdicts",
         "quality",
         "cost",
         "latency",
@@ -91,7 +102,11 @@ class RunAdmin(LongList, ReadOnlyAdmin):
         "started",
         "completed",
     )
-    only_with: ClassVar = {"error": "error_message", "error_details": "error_details"}
+    only_with: ClassVar = {
+        "error": "error_message",
+        "error_details": "error_details",
+        "baseline_link": "baseline_id",
+    }
     scheduled = instant("scheduled_for", "Scheduled for")
     triggered = instant("triggered_at", "Triggered")
     started = instant("started_at", "Started")
@@ -101,7 +116,7 @@ class RunAdmin(LongList, ReadOnlyAdmin):
         found: QuerySet[Run] = super().get_queryset(request)
         match = request.resolver_match
         if match is not None and (match.url_name or "").endswith("_change"):
-            return found.select_related("schedule", "batch", "project", "user")
+            return found.select_related("schedule", "batch", "baseline", "project", "user")
         return found
 
     def cancel(self, request: HttpRequest, run: Run) -> Said:
@@ -110,6 +125,10 @@ class RunAdmin(LongList, ReadOnlyAdmin):
             return Said("This run had ended already.", ok=False)
         audit.record(actor_in(request, run.project), "run.cancelled", run)
         return Said("The run is cancelled and its calls are stopped.")
+
+    def use_as_baseline(self, request: HttpRequest, run: Run) -> Said:
+        baselines.pin(actor_in(request, run.project), run.schedule, run)
+        return Said(f"The runs of {run.schedule} are compared with this one from now on.")
 
     @admin.display(description="Time")
     def time(self, run: Run) -> SafeString | str:
@@ -130,6 +149,22 @@ class RunAdmin(LongList, ReadOnlyAdmin):
     @admin.display(description="Results")
     def results(self, run: Run) -> SafeString | str:
         return standing.results(run)
+
+    @admin.display(description="Verdict")
+    def verdict(self, run: Run) -> SafeString:
+        return verdicts.of_run(run)
+
+    @admin.display(description="In short")
+    def comparison(self, run: Run) -> SafeString | str:
+        return verdicts.sentence(run)
+
+    @admin.display(description="Baseline")
+    def baseline_link(self, run: Run) -> SafeString | str:
+        return verdicts.baseline(run)
+
+    @admin.display(description="Verdicts")
+    def verdicts(self, run: Run) -> SafeString | str:
+        return verdicts.table(run)
 
     @admin.display(description="Duration")
     def duration(self, run: Run) -> str:

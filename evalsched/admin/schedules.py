@@ -22,8 +22,8 @@ from access.admin.base import (
     operator,
 )
 from access.errors import Refusal
-from evalsched import run_lines, runs, schedules
-from evalsched.admin import history, preview, standing
+from evalsched import baselines, run_lines, runs, schedules
+from evalsched.admin import history, preview, standing, verdicts
 from evalsched.forms import CONFIG, PAUSE, PLAIN, ScheduleForm
 from evalsched.models import Run, Schedule
 
@@ -73,6 +73,12 @@ class ScheduleAdmin(DomainAdmin):
         Button("run_now", "Run now", "play_arrow"),
         Button("enable", "Enable", "toggle_on", when=lambda schedule: not schedule.is_active),
         Button("disable", "Disable", "pause", when=lambda schedule: schedule.is_active),
+        Button(
+            "compare_with_last",
+            "Compare with the last good run",
+            "flag",
+            when=lambda schedule: schedule.baseline_id is not None,
+        ),
     )
     conditional_fields: ClassVar = {"cron_expression": "schedule_type == 'custom'"}
     change_form_outer_before_template = "admin/evalsched/schedule_head.html"
@@ -91,7 +97,16 @@ class ScheduleAdmin(DomainAdmin):
             ("How it runs", {"fields": ("concurrency", "repeats", "timeout_s")}),
             (
                 "Alerts",
-                {"fields": ("alert_on_failure",)},
+                {"fields": (("alert_on_failure", "alert_on_regression"),)},
+            ),
+            (
+                "Regressions",
+                {
+                    "fields": (
+                        "gated_metrics",
+                        ("regression_threshold_percent", "regression_method"),
+                    )
+                },
             ),
             *((("Pause", {"classes": ["collapse"], "fields": PAUSE}),) if obj else ()),
             (
@@ -174,6 +189,8 @@ class ScheduleAdmin(DomainAdmin):
                 "next_run": standing.next_run(schedule),
                 "reason": standing.reason(schedule),
                 "disabled": Schedule.objects.filter(standing.DISABLED, pk=schedule.pk).exists(),
+                "baseline": verdicts.pinned(schedule),
+                "detects": schedules.detection(schedule).sentence,
             }
             context["csv_url"] = reverse("admin:evalsched_schedule_csv", args=[schedule.pk])
             context["all_runs_url"] = list_url(Run, f"?schedule__id__exact={schedule.pk}")
@@ -200,6 +217,10 @@ class ScheduleAdmin(DomainAdmin):
         actor = actor_in(request, schedule.project)
         schedules.set_active(actor, schedule, False, now=clock.database_now())
         return Said(f"{schedule.name} is paused until you enable it again.")
+
+    def compare_with_last(self, request: HttpRequest, schedule: Schedule) -> Said:
+        baselines.pin(actor_in(request, schedule.project), schedule, None)
+        return Said(f"The runs of {schedule.name} are compared with the last good one again.")
 
     @admin.action(description="Run now")
     def run_selected(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
@@ -264,6 +285,12 @@ _HELP = {
     ),
     "is_active": ("Active", "Starts with the first time after now."),
     "alert_on_failure": ("Mail when a run fails", "To the schedule's author."),
+    "alert_on_regression": ("Mail when a run got worse", "To the schedule's author."),
+    "regression_threshold_percent": (
+        "A regression is a loss of (percent)",
+        "Of the baseline's value; a smaller loss that is certain is shown as drifted down.",
+    ),
+    "regression_method": ("Decided", ""),
     "overlap_policy": ("When the last run is still under way", ""),
     "catchup_policy": ("After an outage, run of the missed", ""),
     "catchup_window_minutes": ("Missed at most (minutes ago)", "Empty: however long ago."),

@@ -16,9 +16,12 @@ from access.actors import Actor
 from access.api.views import ApiView
 from access.isolation import API_ROLE
 from access.models import Role
+from batches import batches
+from batches.models import Batch
 from config import urls
 from tests.clients import Api, anonymous, with_key, with_session
 from tests.factories import (
+    NOW,
     make_actor,
     make_batch,
     make_endpoint,
@@ -105,7 +108,7 @@ CALLS = [
         body={"format": "jsonl", "content": '{"prompt": "x"}', "replace": True},
     ),
     Call("GET", "test-suites/{suite}/export"),
-    Call("GET", "batches", "empty"),
+    Call("GET", "batches", "own"),
     Call("GET", "batches?test_suite_id={suite}", "empty"),
     Call("GET", "batches?model_id={endpoint}", "empty"),
     Call("POST", "batches", body={"test_suite_id": "{suite}", "model_id": "{own_endpoint}"}),
@@ -154,11 +157,16 @@ CALLS = [
     ),
     Call("POST", "scheduled-evaluations/preview", "nobodys", {"schedule_type": "hourly"}),
     Call("GET", "scheduled-evaluations/{schedule}/runs.csv"),
+    Call("POST", "scheduled-evaluations/{schedule}/baseline", body={"run_id": None}),
+    Call("POST", "scheduled-evaluations/{own_schedule}/baseline", body={"run_id": "{run}"}),
     Call("GET", "scheduled-evaluations/{schedule}/runs"),
     Call("GET", "scheduled-evaluations/{schedule}/runs/{run}"),
     Call("GET", "scheduled-evaluations/{own_schedule}/runs/{run}"),
     Call("POST", "scheduled-evaluations/{schedule}/runs/{run}/cancel"),
     Call("POST", "scheduled-evaluations/{own_schedule}/runs/{run}/cancel"),
+    Call("POST", "runs/compare", body={"baseline": "{run}", "candidate": "{own_batch}"}),
+    Call("POST", "runs/compare", body={"baseline": "{own_batch}", "candidate": "{run}"}),
+    Call("POST", "runs/compare", body={"baseline": "{own_batch}", "candidate": "{batch}"}),
 ]
 
 # What answers without credentials, besides config.urls.OPEN: the way to the admin, which asks for
@@ -207,9 +215,16 @@ def world(db: None) -> World:
         "own_suite": own_suite,
         "own_endpoint": own_endpoint,
         "own_schedule": make_schedule(caller, suite=own_suite, endpoint=own_endpoint),
+        "own_batch": _ended(make_batch(caller, suite=own_suite, endpoint=own_endpoint)),
     }
     names = {name: str(thing.pk) for name, thing in things.items()}
     return World(victim, caller, names | {"intruder": caller.user.username})
+
+
+def _ended(batch: Batch) -> Batch:
+    """End the batch, so that it may be compared."""
+    assert batches.cancel(batch, now=NOW)
+    return batch
 
 
 def _endpoint(victim: Actor) -> Any:
@@ -292,7 +307,7 @@ def _complaints(call: Call, world: World, answer: Any) -> list[str]:
     return found
 
 
-_OWN = {"own_project", "own_suite", "own_endpoint", "own_schedule", "intruder"}
+_OWN = {"own_batch", "own_project", "own_suite", "own_endpoint", "own_schedule", "intruder"}
 
 
 def _is_own(shown: dict[str, Any], world: World) -> bool:

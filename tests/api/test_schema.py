@@ -26,8 +26,10 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from batches import batches
 from tests.clients import anonymous
 from tests.factories import (
+    NOW,
     make_actor,
     make_batch,
     make_endpoint,
@@ -210,7 +212,7 @@ class Trial:
 
 
 # What has to name something, or be something, for a request to be taken.
-AIMED = ("test_suite_id", "model_id", "username", "content")
+AIMED = ("test_suite_id", "model_id", "username", "content", "baseline", "candidate")
 
 
 @pytest.fixture
@@ -233,6 +235,9 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
         "member_id": actor.user.memberships.all()[0],
         "key_id": make_key(actor)[0],
     }
+    for side in ("baseline", "candidate"):
+        things[side] = make_batch(actor, suite=suite, endpoint=endpoint)
+        assert batches.cancel(things[side], now=NOW)
     browser, token = Client(), get_random_string(32)
     browser.force_login(actor.user)
     cookies = {"sessionid": browser.cookies["sessionid"].value, "csrftoken": token}

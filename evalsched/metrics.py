@@ -1,0 +1,26 @@
+"""What runs are compared by, and how it is decided that one got worse."""
+
+from enum import StrEnum
+
+
+class Metric(StrEnum):
+    QUALITY = "quality"  # the score of a case, 0..1
+    PASS_RATE = "pass_rate"  # noqa: S105  the share of a case's calls that passed
+    LATENCY = "latency"
+    TTFT = "ttft"
+    COST = "cost"
+
+
+# More is better; of the others less is.
+RATES = frozenset({Metric.QUALITY, Metric.PASS_RATE})
+GATED_BY_DEFAULT = (Metric.QUALITY, Metric.PASS_RATE)
+
+
+class RegressionMethod(StrEnum):
+    AUTO = "auto"  # the statistics; with fewer than 10 cases the plain threshold
+    STATISTICAL = "statistical"
+    THRESHOLD = "threshold"
+
+
+def gated_by_default() -> list[str]:
+    return [str(metric) for metric in GATED_BY_DEFAULT]

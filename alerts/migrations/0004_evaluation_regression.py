@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('access', '0003_heartbeat'),
-        ('alerts', '0002_isolation'),
+        ('alerts', '0003_notification_status'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

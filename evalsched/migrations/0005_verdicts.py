@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('access', '0003_heartbeat'),
         ('batches', '0003_limits'),
-        ('evalsched', '0003_beat'),
+        ("evalsched", "0004_schedule_limits"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -36,6 +36,11 @@ def verdict_of(run: Run, metric: str = "pass_rate") -> str:
     return str(run.regression_details["metrics"][metric]["verdict"])
 
 
+def batch_of(run: Run) -> Batch:
+    assert run.batch_id is not None
+    return Batch.objects.get(pk=run.batch_id)
+
+
 def test_the_first_run_has_nothing_to_be_compared_with() -> None:
     run = make_completed(make_cases_schedule(20))
 
@@ -88,7 +93,7 @@ def test_runs_that_did_not_complete_and_those_of_others_are_no_baseline() -> Non
 def test_a_run_whose_batch_was_deleted_is_no_baseline() -> None:
     schedule = make_cases_schedule(12)
     oldest, newest = make_completed(schedule), make_completed(schedule, hours=1)
-    Batch.objects.get(pk=newest.batch_id).delete()
+    batch_of(newest).delete()
 
     assert make_completed(schedule, hours=2).baseline_id == oldest.pk
 
@@ -149,7 +154,7 @@ def test_a_chosen_baseline_without_results_is_said() -> None:
     schedule = make_cases_schedule(12)
     chosen = make_completed(schedule)
     schedule = baselines.pin(make_actor(schedule.user), schedule, chosen)
-    Batch.objects.get(pk=chosen.batch_id).delete()
+    batch_of(chosen).delete()
 
     run = make_completed(schedule, hours=1)
 
@@ -284,7 +289,7 @@ def test_the_schedules_rules_are_followed() -> None:
 def test_a_comparison_reads_each_batch_once_however_many_cases_there_are() -> None:
     schedule = make_cases_schedule(60)
     both = [make_completed(schedule, hours=hours) for hours in (0, 1)]
-    sides = [comparisons.Compared(Batch.objects.get(pk=run.batch_id), run) for run in both]
+    sides = [comparisons.Compared(batch_of(run), run) for run in both]
 
     with CaptureQueriesContext(connection) as queries:
         comparisons.compare(sides[0], sides[1], Rules())

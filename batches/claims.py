@@ -108,6 +108,9 @@ def exchange(
         # Claims ahead would take the others' places: theirs is what no one else may call.
         most = batch.concurrency + (0 if others else ahead(batch.concurrency))
         room = min(want, most - batch.running, budgets.affordable(batch))
+        if want > 0 and room <= 0 and held == 0:
+            # It goes away again, and whoever fills the places may be about to leave.
+            Batch.objects.filter(pk=batch.pk).update(hinted_at=None)
         claims = _hand_out(batch, room, held == 0, now)
         if endings.at_budget(batch, now):
             return Exchange([], open=False)
@@ -125,6 +128,15 @@ def ahead(concurrency: int) -> int:
     None of a batch so wide that several workers share it.
     """
     return 0 if concurrency > CALLS_PER_WORKER else -(-concurrency // 2)
+
+
+def somebody_was_sent_away(batch_id: uuid.UUID, *, now: datetime) -> bool:
+    """Return whether a worker came for the open batch, found no place, and nobody came since.
+
+    The caller is to wake another one; asked again at once the answer is no.
+    """
+    sent_away = Batch.objects.open().filter(pk=batch_id, hinted_at=None)
+    return bool(sent_away.update(hinted_at=now))
 
 
 def renew(claims: Collection[Claim], *, now: datetime) -> set[tuple[int, int]]:

@@ -49,9 +49,10 @@ def work(
 ) -> bool:
     """Work on the batch until its end, the end of the slice, or `stopping()`.
 
-    Return whether jobs are left for another slice; `hand_on` is called once as soon as that is
-    clear, so that another worker need not wait for this one's slowest call. Nothing is lost by
-    dying in here: what was claimed and not written is freed when its lease ends.
+    Return whether jobs are left for another slice; `hand_on` is called as soon as that is clear and
+    a place is free, so that another worker need not wait for this one's slowest call, and again at
+    the end where somebody came too early. Nothing is lost by dying in here: what was claimed and
+    not written is freed when its lease ends.
     """
     try:
         assignment = assignments.read(batch_id, now=clock.database_now())
@@ -74,7 +75,8 @@ class _Slice:
     ) -> None:
         self._assignment = assignment
         self._stopping = stopping
-        self._hand_on: Callable[[], None] | None = hand_on
+        self._hand_on = hand_on
+        self._handed_on = False
         # How many calls this worker may have in flight, and how many jobs it claims for that.
         self._width = min(assignment.concurrency, CALLS_PER_WORKER)
         self._most = self._width + ahead(assignment.concurrency)
@@ -96,15 +98,22 @@ class _Slice:
         try:
             async with egress.session(private=private, limit=self._width) as self._session:
                 try:
-                    return await self._until_done()
+                    left = await self._until_done()
                 finally:
                     # Before the session closes: that would break the calls in flight.
                     renewing.cancel()
                     await self._leave()
+            if left and await self._database.run(self._nobody_comes):
+                # Whoever came for the first hint found no place, and went.
+                await self._database.run(self._hand_on)
+            return left
         finally:
             await self._allowance.close()
             await self._database.close()
             await self._leases.close()
+
+    def _nobody_comes(self) -> bool:
+        return claims.somebody_was_sent_away(self._assignment.batch_id, now=clock.database_now())
 
     async def _leave(self) -> None:
         """Stop what is in flight and give it back; what has landed meanwhile is kept."""
@@ -130,11 +139,11 @@ class _Slice:
             results = await self._window.results(patience=LOOK_SECONDS, gather=GATHER_SECONDS)
 
     async def _leaves(self, answer: Exchange) -> bool:
-        """Return whether jobs are left for others, who are told of it once."""
+        """Return whether jobs are left for others, who are told of it once there is a place."""
         left = answer.waiting > 0 or self._window.size > 0
-        if left and self._hand_on:
+        if left and not self._handed_on and self._window.size < self._width:
             await self._database.run(self._hand_on)
-            self._hand_on = None
+            self._handed_on = True
         return left
 
     async def _wanted(self) -> int:

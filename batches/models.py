@@ -222,7 +222,8 @@ class Batch(Owned):
     total_cost = models.DecimalField(max_digits=18, decimal_places=12, null=True, blank=True)
     p95_latency_ms = models.FloatField(null=True, blank=True)
 
-    # When a worker was last woken for it, or last claimed from it.
+    # When a worker was last woken for it, or last claimed from it; null when one came and found
+    # no place.
     hinted_at = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)

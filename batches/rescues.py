@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import structlog
 from django.db import DatabaseError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from batches import batches, endings
 from batches.claims import without_worker
@@ -38,7 +38,7 @@ def end_late(now: datetime) -> int:
 
 def wake_idle(now: datetime) -> int:
     """Wake workers for open batches that nobody works on, and return how many there were."""
-    idle = Batch.objects.open().filter(hinted_at__lt=now - HINT_AGAIN)
+    idle = Batch.objects.open().filter(Q(hinted_at=None) | Q(hinted_at__lt=now - HINT_AGAIN))
     woken = 0
     for batch in idle.order_by("hinted_at")[:_AT_ONCE]:
         with transaction.atomic():

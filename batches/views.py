@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access import audit
+from access.api.pagination import PagesByKey
 from access.api.views import ApiView
 from access.errors import Invalid
 from batches import batches, budgets, calls, cases, endpoints, suites
@@ -299,6 +300,7 @@ class Results(ApiView):
     serializer_class = JobSerializer
     filterset_class = JobFilter
     ordering_fields = ("ordinal", "score", "latency_ms", "cost")
+    pagination_class = PagesByKey
     lists = True
 
     @extend_schema(
@@ -306,4 +308,4 @@ class Results(ApiView):
     )
     def get(self, request: Request, batch_id: Any) -> Response:
         batch = self.found(Batch.objects.filter(project=self.actor.project), pk=batch_id)
-        return self.listed(self.get_queryset().filter(batch=batch))
+        return self.listed(self.get_queryset().filter(batch=batch), count=batch.total)

@@ -1,65 +1,50 @@
-"""A batch through a real worker, beside a bare loop of the same width against the same server."""
+"""Batches through a real worker: speed beside a bare loop of the same width, CPU and memory."""
 
 import asyncio
 import json
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from django.test import Client
 
-from access import clock
-from batches.models import Batch, BatchStatus
-from benchmarks.figures import Figure, cpu_ms, family, pss_mib
-from config import places, processes
-from tests.factories import make_actor, make_endpoint, make_key, make_suite
-from tests.processes_at_work import Running, until, worker
+from benchmarks import starting
+from benchmarks.figures import Figure, Meter, database, family, pss_mib, redis
+from benchmarks.starting import Caller, suite_of
+from tests.processes_at_work import Running, worker
 from tests.servers_http import ModelServer
 
 CASES, LATENCY_MS = 1_000, 200
-WIDTHS = (100, 20)
+# How many calls at once, and how many times as long as the floor they may take.
+MOST_TIMES = {100: 1.25, 20: 1.10}
+MOST_TO_COMPLETED = 1.5
+MOST_CPU_MS = 3
+MANY_CASES, SHORT_MS, MANY_WIDTH = 10_000, 10, 100
+MOST_PSS_MIB, MOST_GROWTH_MIB = 150, 20
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What the batches run on: a client of the API and the ids it needs."""
-
-    client: Client
-    suite_id: str
-    model_id: str
-
-
-def measure(data_dir: Path) -> list[Figure]:
+def measure() -> list[Figure]:
     figures: list[Figure] = []
     with (
         ModelServer(latency_ms=LATENCY_MS) as server,
         tempfile.TemporaryDirectory() as logs,
         worker(Path(logs), queues="batches", concurrency=1) as running,
     ):
-        run(setting(server, cases=20), concurrency=10)  # a first one, so that all is imported
-        about = setting(server, cases=CASES)
-        for width in WIDTHS:
-            figures += through_a_worker(server, about, running, data_dir, width)
-        child = family(running.process.pid)[-1]
-        figures.append(Figure("memory of a worker's child (PSS)", pss_mib(child), "MiB"))
+        about = starting.caller(server)
+        about.run(suite_of(about, 20))  # a first one, so that all is imported
+        suite_id = suite_of(about, CASES)
+        for width in MOST_TIMES:
+            figures += through_a_worker(server, about, suite_id, running, width=width)
+        figures += memory(server, about, running)
     return figures
 
 
-def setting(server: ModelServer, *, cases: int) -> Setting:
-    actor = make_actor()
-    endpoint = make_endpoint(actor, provider="openai", base_url=server.base_url, model="m")
-    _, key = make_key(actor)
-    client = Client(headers={"Authorization": f"Bearer {key}"})
-    return Setting(client, str(make_suite(actor, cases=cases).pk), str(endpoint.pk))
-
-
 def through_a_worker(
-    server: ModelServer, about: Setting, running: Running, data_dir: Path, width: int
+    server: ModelServer, about: Caller, suite_id: str, running: Running, *, width: int
 ) -> list[Figure]:
     """Measure the floor and our way in turn, each from the first request in to the last out."""
-    name = f"{CASES} cases of {LATENCY_MS} ms, {width} at once"
+    name = f"{CASES:,} cases of {LATENCY_MS} ms, {width} at once"
+    print(f"{name}: a bare loop, then a worker")
     forget(server)
     started_cpu, started = time.process_time(), time.monotonic()
     asyncio.run(bare_loop(server, width))
@@ -67,46 +52,54 @@ def through_a_worker(
     floor = span(server)
 
     forget(server)
-    parts = {
-        "worker": family(running.process.pid),
-        "database": of_server(data_dir, "postgres", "postgres"),
-        "Redis": of_server(data_dir, "redis", "valkey-server"),
-    }
-    before = {part: cpu_ms(pids) for part, pids in parts.items()}
-    seconds = run(about, concurrency=width)
-    # Backends of connections that were opened meanwhile count as well.
-    parts["database"] = of_server(data_dir, "postgres", "postgres")
-    ours = span(server)
-    used = {part: (cpu_ms(pids) - before[part]) / CASES for part, pids in parts.items()}
+    meter = Meter(
+        {"worker": lambda: family(running.process.pid), "database": database, "Redis": redis}
+    )
+    seconds = about.run(suite_id, concurrency=width).seconds
+    used = {part: ms / CASES for part, ms in meter.used_ms().items()}
+    ours, alone, most = span(server), CASES / width * LATENCY_MS / 1000, MOST_TIMES[width]
     return [
         Figure(f"{name}: bare loop, first request in to last answer out", floor, "s"),
-        Figure(f"{name}: bare loop, wall", floor_wall, "s"),
         Figure(f"{name}: bare loop, CPU a call", floor_cpu * 1000 / CASES, "ms"),
         Figure(f"{name}: worker, first request in to last answer out", ours, "s"),
-        Figure(f"{name}: ... as a multiple of the bare loop", ours / floor, "x"),
+        Figure(f"{name}: ... as a multiple of the bare loop", ours / floor, "x", most),
+        Figure(f"{name}: ... as a multiple of the calls alone", ours / alone, "x", most),
         Figure(f"{name}: POST to completed", seconds, "s"),
-        Figure(f"{name}: ... as a multiple of the bare loop's wall", seconds / floor_wall, "x"),
+        Figure(
+            f"{name}: ... as a multiple of the bare loop",
+            seconds / floor_wall,
+            "x",
+            MOST_TO_COMPLETED,
+        ),
         *(Figure(f"{name}: CPU a case, {part}", value, "ms") for part, value in used.items()),
+        Figure(f"{name}: CPU a case, all three", sum(used.values()), "ms", MOST_CPU_MS),
     ]
 
 
-def run(about: Setting, *, concurrency: int) -> float:
-    """Start a batch over the API and return the seconds until it is completed."""
-    started = clock.database_now()
-    body = {
-        "test_suite_id": about.suite_id,
-        "model_id": about.model_id,
-        "concurrency": concurrency,
-    }
-    answer = about.client.post("/api/batches", body, "application/json")
-    assert answer.status_code == 202, answer.content
-    batch = Batch.objects.filter(pk=answer.json()["id"])
-    until(lambda: batch.filter(completed_at__isnull=False).exists(), seconds=120)
-    found = batch.get()
-    assert found.status == BatchStatus.COMPLETED, found.error_message
-    assert found.passed == found.total
-    assert found.completed_at is not None
-    return (found.completed_at - started).total_seconds()
+def memory(server: ModelServer, about: Caller, running: Running) -> list[Figure]:
+    """Watch the worker's only child while it works on many cases."""
+    print(f"memory: {MANY_CASES:,} cases of {SHORT_MS} ms, {MANY_WIDTH} at once")
+    forget(server, SHORT_MS)
+    suite_id = suite_of(about, MANY_CASES)
+    (child,) = family(running.process.pid)[1:]
+    before = highest = pss_mib(child)
+
+    def look() -> None:
+        nonlocal highest
+        highest = max(highest, pss_mib(child))
+
+    started = time.monotonic()
+    batch_id = about.start(suite_id, concurrency=MANY_WIDTH)
+    starting.ended(batch_id, patience_s=180, meanwhile=look)
+    seconds = time.monotonic() - started
+    name = f"a worker's child (PSS), {MANY_CASES:,} cases"
+    return [
+        Figure(f"{name}: before", before, "MiB"),
+        Figure(f"{name}: highest", highest, "MiB", MOST_PSS_MIB),
+        Figure(f"{name}: highest, more than before", highest - before, "MiB", MOST_GROWTH_MIB),
+        Figure(f"{name}: afterwards", pss_mib(child), "MiB"),
+        Figure(f"{MANY_CASES:,} cases of {SHORT_MS} ms, {MANY_WIDTH} at once", seconds, "s"),
+    ]
 
 
 async def bare_loop(server: ModelServer, width: int) -> None:
@@ -126,9 +119,9 @@ async def bare_loop(server: ModelServer, width: int) -> None:
         await asyncio.gather(*(ask_on(session) for _ in range(width)))
 
 
-def forget(server: ModelServer) -> None:
+def forget(server: ModelServer, latency_ms: float = LATENCY_MS) -> None:
     server.reset()
-    server.configure(latency_ms=LATENCY_MS)
+    server.configure(latency_ms=latency_ms)
 
 
 def span(server: ModelServer) -> float:
@@ -136,7 +129,3 @@ def span(server: ModelServer) -> float:
     calls = server.calls()
     assert calls.answered == CASES
     return max(calls.starts) - min(calls.starts) + LATENCY_MS / 1000
-
-
-def of_server(data_dir: Path, directory: str, program: str) -> list[int]:
-    return processes.working_in(places.noted(data_dir) / directory, program)

@@ -107,7 +107,16 @@ def _offset(tz: ZoneInfo, minute: int) -> int:
     return offset // MINUTE
 
 
-def changes(name: str, start: int, end: int) -> Iterator[Change]:
+def changes(name: str, start: int, end: int) -> list[Change]:
+    """Return the clock changes of a zone in (start, end], oldest first."""
+    years = range(instant_of(start).year, instant_of(end).year + 1)
+    pieces = [piece for year in years for piece in pieces_of(name, year)]
+    around = {change for piece in pieces for change in (piece.opening, piece.closing) if change}
+    within = [change for change in around if start < change.at <= end]
+    return sorted(within, key=lambda change: change.at)
+
+
+def _looked_for(name: str, start: int, end: int) -> Iterator[Change]:
     """Yield the clock changes of a zone in (start, end], found by looking once a day."""
     tz = zone(name)
     before = _offset(tz, start)
@@ -125,7 +134,7 @@ def changes(name: str, start: int, end: int) -> Iterator[Change]:
 def pieces_of(name: str, year: int) -> tuple[Piece, ...]:
     """Return the stretches of equal offset that make up a UTC year in a zone, oldest first."""
     first, end = year_start(year), year_start(year + 1)
-    found = list(changes(name, first - MARGIN, end + MARGIN))
+    found = list(_looked_for(name, first - MARGIN, end + MARGIN))
     offset = found[0].before if found else _offset(zone(name), first)
     pieces = []
     openings, closings = [None, *found], [*found, None]

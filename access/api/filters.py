@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from access.errors import Invalid
 
 # What the pages and their order are asked for with.
-_OF_EVERY_LIST = {"limit", "offset", "ordering"}
+OF_EVERY_LIST = {"limit", "offset", "ordering"}
 
 
 class Filters(DjangoFilterBackend):
@@ -20,7 +20,7 @@ class Filters(DjangoFilterBackend):
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
         filters = self.get_filterset_class(view, queryset)
-        known = sorted(_OF_EVERY_LIST | set(filters.base_filters if filters else ()))
+        known = sorted(OF_EVERY_LIST | set(filters.base_filters if filters else ()))
         for name in request.query_params:
             if name not in known:
                 raise Invalid.field(name, f"This is not one of: {', '.join(known)}.")

@@ -24,6 +24,7 @@ from rest_framework.serializers import BaseSerializer
 from access import audit, clock, idempotency, isolation, projects, rate_limits
 from access.actors import Actor
 from access.api.credentials import Credentials
+from access.api.filters import OF_EVERY_LIST
 from access.errors import Forbidden, Invalid, NotFound
 from access.models import Role, Scope
 
@@ -156,7 +157,13 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
             raise NotFound(f"There is no such {name} in this project.")
         return row
 
-    def listed(self, queryset: QuerySet[Any] | None = None) -> Response:
+    def listed(
+        self, queryset: QuerySet[Any] | None = None, *, count: int | None = None
+    ) -> Response:
+        """Return a page of the rows; `count` is how many there are in all, where that is known."""
+        if not set(self.request.query_params) - OF_EVERY_LIST:
+            paginator: Any = self.paginator
+            paginator.known_count = count
         rows = self.filter_queryset(self.get_queryset() if queryset is None else queryset)
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(self.get_serializer(page, many=True).data)

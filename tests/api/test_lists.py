@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import resolve
 
 from access import audit
 from access.actors import Actor
+from batches.models import Job
+from tests.api.list_views import list_views
 from tests.clients import Api, with_key, with_session
 from tests.factories import (
     NOW,
@@ -68,24 +71,50 @@ def test_thirty_rows_cost_as_many_queries_as_three(path: str, actor: Actor) -> N
     assert few <= 14
 
 
-@pytest.mark.parametrize("what", ["cases", "results", "runs"])
-def test_thirty_inner_rows_cost_as_many_queries_as_three(what: str, actor: Actor) -> None:
+def _cases(actor: Actor, count: int) -> str:
+    return f"test-suites/{make_suite(actor, cases=count).pk}/cases"
+
+
+def _results(actor: Actor, count: int) -> str:
+    return f"batches/{make_batch(actor, suite=make_suite(actor, cases=count)).pk}/results"
+
+
+def _runs(actor: Actor, count: int) -> str:
+    schedule = make_schedule(actor)
+    for minutes in range(count):
+        make_run(schedule, scheduled_for=NOW + timedelta(minutes=minutes))
+    return f"scheduled-evaluations/{schedule.pk}/runs"
+
+
+# What makes a list below a row, with so many rows, and returns its path.
+INNER: list[Callable[[Actor, int], str]] = [_cases, _results, _runs]
+
+
+@pytest.mark.parametrize("make", INNER)
+def test_thirty_inner_rows_cost_as_many_queries_as_three(
+    make: Callable[[Actor, int], str], actor: Actor
+) -> None:
     client = with_session(actor)
 
-    def path(count: int) -> str:
-        suite = make_suite(actor, cases=count)
-        if what == "cases":
-            return f"test-suites/{suite.pk}/cases"
-        if what == "results":
-            return f"batches/{make_batch(actor, suite=suite).pk}/results"
-        schedule = make_schedule(actor)
-        for minutes in range(count):
-            make_run(schedule, scheduled_for=NOW + timedelta(minutes=minutes))
-        return f"scheduled-evaluations/{schedule.pk}/runs"
-
-    few, many = _queries(client, path(3)), _queries(client, path(30))
+    few, many = _queries(client, make(actor, 3)), _queries(client, make(actor, 30))
 
     assert many == few <= 14
+
+
+@pytest.mark.parametrize("query", ["status=pending", "ordering=-score", "limit=2&offset=1"])
+def test_a_narrowed_list_costs_one_query_more_at_most(query: str, actor: Actor) -> None:
+    client, path = with_session(actor), _results(actor, 30)
+
+    narrowed, whole = _queries(client, f"{path}?{query}"), _queries(client, path)
+
+    assert narrowed <= whole + 1
+
+
+def test_every_list_is_counted_here(actor: Actor) -> None:
+    paths = [path.format(project=actor.project.pk) for path in LISTS]
+    paths += [make(actor, 1) for make in INNER]
+
+    assert {resolve(f"/api/{path}").route for path in paths} == set(list_views())
 
 
 # --- Pages -----------------------------------------------------------------------------------
@@ -137,6 +166,34 @@ def test_an_empty_list_is_a_list(api: Api) -> None:
         "previous": None,
         "results": [],
     }
+
+
+def test_a_batchs_results_are_counted_with_and_without_a_filter(actor: Actor, api: Api) -> None:
+    batch = make_batch(actor, suite=make_suite(actor, cases=7))
+    done = Job.objects.filter(batch=batch, ordinal__lt=2)
+    done.update(status="done", outcome="passed", finished_at=NOW)
+    path = f"batches/{batch.pk}/results"
+
+    counts = {
+        query: api.read(f"{path}?{query}").json()["count"]
+        for query in ("", "limit=3&offset=5", "ordering=score", "passed=true", "status=pending")
+    }
+
+    assert list(counts.values()) == [7, 7, 7, 2, 5]
+
+
+def test_rows_that_are_equal_in_their_order_keep_their_places(actor: Actor, api: Api) -> None:
+    made = [make_suite(actor, cases=0, name=f"Suite {9 - number}") for number in range(7)]
+    # Neither in the table nor by its name does the first one come first.
+    for suite in reversed(made):
+        type(suite).objects.filter(pk=suite.pk).update(updated_at=NOW)
+
+    pages = [
+        api.read(f"test-suites?ordering=updated_at&limit=3&offset={offset}") for offset in (0, 3, 6)
+    ]
+
+    walked = [name for page in pages for name in _names(page)]
+    assert walked == [suite.name for suite in made]
 
 
 # --- Order and filters -----------------------------------------------------------------------

@@ -18,7 +18,9 @@ from evalsched.models import (
     RunStatus,
     RunTrigger,
     Schedule,
+    ScheduleType,
 )
+from evalsched.occurrences import GAPS, OVERLAPS
 from evalsched.pairing import Why
 from evalsched.verdicts import Verdict
 
@@ -45,10 +47,10 @@ class ScheduleSerializer(OwnedSerializer):
     cron_expression = serializers.CharField(max_length=200, required=False, allow_blank=True)
     timezone = serializers.CharField(max_length=64, required=False)
     dst_gap = serializers.ChoiceField(
-        choices=["shift", "skip"], required=False, allow_null=True, allow_blank=False
+        choices=list(GAPS), required=False, allow_null=True, allow_blank=False
     )
     dst_overlap = serializers.ChoiceField(
-        choices=["first", "second", "both"], required=False, allow_null=True, allow_blank=False
+        choices=list(OVERLAPS), required=False, allow_null=True, allow_blank=False
     )
     jitter_seconds = serializers.IntegerField(
         min_value=0,
@@ -182,15 +184,13 @@ class CountSerializer(StrictSerializer):
 class PreviewSerializer(CountSerializer):
     """What a schedule that is not saved holds about time. Occurrences lie in (after, until]."""
 
-    schedule_type = serializers.CharField(max_length=20)
+    schedule_type = serializers.ChoiceField(choices=ScheduleType.choices)
     cron_expression = serializers.CharField(
         max_length=200, required=False, allow_blank=True, default=""
     )
     timezone = serializers.CharField(max_length=64, required=False, default="UTC")
-    dst_gap = serializers.CharField(max_length=20, required=False, allow_null=True, default=None)
-    dst_overlap = serializers.CharField(
-        max_length=20, required=False, allow_null=True, default=None
-    )
+    dst_gap = serializers.ChoiceField(choices=list(GAPS), allow_null=True, default=None)
+    dst_overlap = serializers.ChoiceField(choices=list(OVERLAPS), allow_null=True, default=None)
     after = serializers.DateTimeField(required=False, help_text="Now, where it is left out.")
     until = serializers.DateTimeField(required=False, allow_null=True, default=None)
 

@@ -20,6 +20,8 @@ _FOREIGN = (
     *("SERVICE_ROLE_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "PUBLIC_URL"),
     *("EMAIL_URL", "DEFAULT_FROM_EMAIL", "TRUSTED_PROXY", "HOST", "PORT", "REMAP_SIGTERM"),
 )
+# Asks for the long versions of tests and benchmarks, and is no setting.
+_OURS = {"EVALSCHED_SOAK"}
 # Short, so that a test of a lost lease or of a second tick takes seconds.
 _TIMES = {
     "EVALSCHED_TICK_SECONDS": "1",
@@ -61,7 +63,7 @@ def child_environment(database: str) -> dict[str, str]:
 def clean(environ: MutableMapping[str, str]) -> None:
     """Take everything out of `environ` that would change what the settings say."""
     for name in list(environ):
-        if name in _FOREIGN or name.startswith("EVALSCHED_"):
+        if name in _FOREIGN or (name.startswith("EVALSCHED_") and name not in _OURS):
             del environ[name]
     surroundings.tidy(environ)
 

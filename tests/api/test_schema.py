@@ -203,6 +203,9 @@ class Trial:
         if case.method == "POST" and case.operation.path.endswith("/cases"):
             # What a case may be is told in sentences; the schema allows more.
             case.body = {"prompt": "Hello"}
+        for ending, body in OF_TIME.items():
+            if case.operation.path.endswith(ending):
+                case.body = dict(body)
         for name in case.path_parameters or {}:
             case.path_parameters[name] = self.ids.get(name, case.path_parameters[name])
         bodies = [case.body, case.body.get("config") if isinstance(case.body, dict) else None]
@@ -211,6 +214,11 @@ class Trial:
                 body |= {name: self.ids[name] for name in AIMED if name in body}
 
 
+# The schema does not say which texts are zones or expressions, nor which range is in the past.
+OF_TIME = {
+    "/preview": {"schedule_type": "hourly"},
+    "/backfill": {"start": "2025-01-01T00:00:00Z", "end": "2025-01-01T05:00:00Z"},
+}
 # What has to name something, or be something, for a request to be taken.
 AIMED = ("test_suite_id", "model_id", "username", "content", "baseline", "candidate")
 

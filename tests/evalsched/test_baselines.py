@@ -16,7 +16,12 @@ from batches.models import Batch, Job
 from evalsched import baselines, comparisons, schedules
 from evalsched.models import Run, RunStatus, Schedule
 from evalsched.verdicts import Rules
-from tests.evalsched.compared_runs import bring_results, make_cases_schedule, make_completed
+from tests.evalsched.compared_runs import (
+    batch_of,
+    bring_results,
+    make_cases_schedule,
+    make_completed,
+)
 from tests.factories import (
     NOW,
     make_actor,
@@ -88,7 +93,7 @@ def test_runs_that_did_not_complete_and_those_of_others_are_no_baseline() -> Non
 def test_a_run_whose_batch_was_deleted_is_no_baseline() -> None:
     schedule = make_cases_schedule(12)
     oldest, newest = make_completed(schedule), make_completed(schedule, hours=1)
-    Batch.objects.get(pk=newest.batch_id).delete()
+    batch_of(newest).delete()
 
     assert make_completed(schedule, hours=2).baseline_id == oldest.pk
 
@@ -149,7 +154,7 @@ def test_a_chosen_baseline_without_results_is_said() -> None:
     schedule = make_cases_schedule(12)
     chosen = make_completed(schedule)
     schedule = baselines.pin(make_actor(schedule.user), schedule, chosen)
-    Batch.objects.get(pk=chosen.batch_id).delete()
+    batch_of(chosen).delete()
 
     run = make_completed(schedule, hours=1)
 
@@ -284,7 +289,7 @@ def test_the_schedules_rules_are_followed() -> None:
 def test_a_comparison_reads_each_batch_once_however_many_cases_there_are() -> None:
     schedule = make_cases_schedule(60)
     both = [make_completed(schedule, hours=hours) for hours in (0, 1)]
-    sides = [comparisons.Compared(Batch.objects.get(pk=run.batch_id), run) for run in both]
+    sides = [comparisons.Compared(batch_of(run), run) for run in both]
 
     with CaptureQueriesContext(connection) as queries:
         comparisons.compare(sides[0], sides[1], Rules())

@@ -426,6 +426,19 @@ def test_after_a_comparison_it_is_known_how_far_runs_lie_apart() -> None:
     assert found.drop == pytest.approx(0.28, abs=0.005)
 
 
+def test_a_run_that_got_worse_tells_nothing_of_how_far_equal_runs_lie_apart() -> None:
+    schedule = make_cases_schedule(40)
+    make_completed(schedule, wrong=[1, 2])
+    make_completed(schedule, hours=1, wrong=[2, 3])
+    schedule.refresh_from_db()
+    before = schedule.paired_spread
+
+    make_completed(schedule, hours=2, wrong=HALF)
+
+    schedule.refresh_from_db()
+    assert schedule.paired_spread == before == pytest.approx(0.05**0.5)
+
+
 def test_another_suite_is_assumed_about_again() -> None:
     schedule = make_cases_schedule(40)
     make_completed(schedule)

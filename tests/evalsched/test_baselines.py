@@ -414,6 +414,19 @@ def test_before_the_first_comparison_something_is_assumed() -> None:
     )
 
 
+def test_repeats_see_more() -> None:
+    once, often = make_cases_schedule(40), make_cases_schedule(40)
+    often.batch_test_config = {"repeats": 5}
+    spoilt = make_cases_schedule(40)
+    spoilt.batch_test_config = {"repeats": "ten"}
+
+    drops = [schedules.detection(each).drop for each in (often, once, spoilt)]
+
+    assert drops[0] is not None
+    assert drops[1] is not None
+    assert drops[0] < drops[1] == drops[2]
+
+
 def test_after_a_comparison_it_is_known_how_far_runs_lie_apart() -> None:
     schedule = make_cases_schedule(40)
     make_completed(schedule, wrong=[1, 2, 3, 4])

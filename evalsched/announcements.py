@@ -35,16 +35,17 @@ def evaluation_failed(schedule: Schedule, run: Run, *, now: datetime) -> None:
 def evaluation_regression(schedule: Schedule, run: Run, *, now: datetime) -> None:
     """Tell the schedule's author of a run that got worse than its baseline. Once per run."""
     details = run.regression_details or {}
+    found = details["metrics"]
     worse = {
-        Metric(name): found
-        for name, found in details["metrics"].items()
-        if found["regressed"] and found["gated"]
+        metric: found[metric]
+        for metric in Metric
+        if metric in found and found[metric]["regressed"] and found[metric]["gated"]
     }
     facts = [
         ("Schedule", schedule.name),
         ("Suite", run.snapshot["test_suite_name"]),
         ("Model", run.snapshot["model_name"]),
-        *((reports.NAMES[metric], reports.short(metric, found)) for metric, found in worse.items()),
+        *((reports.NAMES[metric], reports.short(metric, shown)) for metric, shown in worse.items()),
         ("Threshold", f"{details['threshold_percent']:g} % of the baseline"),
         ("Cases compared", str(details["pairs"])),
         ("Scheduled for", _utc(run.scheduled_for)),

@@ -15,6 +15,7 @@ from evalsched import comparisons, reports
 from evalsched.comparisons import Compared
 from evalsched.metrics import Metric
 from evalsched.models import Run, RunStatus, Schedule
+from evalsched.verdicts import MetricVerdict, Verdict
 
 logger = structlog.get_logger(__name__)
 
@@ -115,13 +116,22 @@ def _judged(schedule: Schedule, candidate: Compared) -> Judgement:
     baseline = Compared(run.batch, run)
     rules = comparisons.rules_of(schedule)
     comparison = comparisons.compare(baseline, candidate, rules)
-    quality = comparison.of(Metric.QUALITY).difference
     return Judgement(
         details=comparisons.as_json(comparison, baseline, candidate),
         detected=comparison.regression_detected,
         baseline=run,
-        spread=None if quality is None else quality.spread,
+        spread=_spread(comparison.of(Metric.QUALITY)),
     )
+
+
+def _spread(quality: MetricVerdict) -> float | None:
+    """Return how far equal runs lie apart; of runs that are not equal nothing is learnt of it."""
+    if quality.difference is None or quality.verdict not in _EQUAL:
+        return None
+    return quality.difference.spread
+
+
+_EQUAL = frozenset({Verdict.UNCHANGED, Verdict.INCONCLUSIVE})
 
 
 def _nothing(schedule: Schedule, candidate: Compared, sentence: str) -> dict[str, Any]:

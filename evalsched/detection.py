@@ -27,10 +27,10 @@ class Detection:
 def of_suite(cases: int, *, repeats: int = 1, spread: float | None = None) -> Detection:
     """Return what a run over so many cases detects, in four of five times.
 
-    `spread` is the standard deviation of a case's difference between two runs, as the last
-    comparison found it, or None: then ASSUMED_NOISE is taken, divided by the repeats, whose mean is
-    steadier. A spread of nothing at all counts as half a case in all of them. The formula is
-    `statistics.detectable_rate`, in the worst case: the drop comes as whole cases that fail.
+    `spread` is the standard deviation of a case's difference between two equal runs, as the last
+    comparison of such found it, or None: then ASSUMED_NOISE is taken, divided by the repeats, whose
+    mean is steadier. A spread of nothing counts as one case among all of them. The formula
+    is `statistics.detectable_rate`, in the worst case: the drop comes as whole cases that fail.
     """
     assumed = spread is None
     if cases < LEAST_PAIRS:
@@ -53,7 +53,7 @@ def of_suite(cases: int, *, repeats: int = 1, spread: float | None = None) -> De
         return Detection(
             cases, drop, assumed, f"{said}, if {share} changes from run to run by chance."
         )
-    return Detection(cases, drop, assumed, f"{said}, by what its last comparison showed.")
+    return Detection(cases, drop, assumed, f"{said}, by how much its last runs differed.")
 
 
 def points(drop: float) -> str:

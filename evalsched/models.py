@@ -101,7 +101,7 @@ class Schedule(Owned):
     )
     # The run that people chose to compare with; null: the last good one.
     baseline = owned_key("evalsched.Run", null=True)
-    # Of the scores of its cases in the last comparison: the standard deviation of a difference.
+    # The standard deviation of a case's difference in score, by the last comparison of equal runs.
     paired_spread = models.FloatField(null=True)
     next_run_at = models.DateTimeField(null=True, blank=True)
     last_run_at = models.DateTimeField(null=True, blank=True)

@@ -42,10 +42,11 @@ def due(now: datetime) -> QuerySet[Schedule]:
 
 def detection(schedule: Schedule) -> Detection:
     """Return what the schedule's next run can see."""
+    asked = schedule.batch_test_config.get("repeats")
+    # Somebody may have stored what makes no batch; its run says so, the page has to open.
+    repeats = asked if isinstance(asked, int) and asked > 0 else 1
     return detections.of_suite(
-        schedule.suite.case_count,
-        repeats=schedule.batch_test_config.get("repeats", 1),
-        spread=schedule.paired_spread,
+        schedule.suite.case_count, repeats=repeats, spread=schedule.paired_spread
     )
 
 

@@ -60,7 +60,8 @@ def table(run: Run) -> SafeString | str:
     metrics: Mapping[str, Any] = (run.regression_details or {}).get("metrics", {})
     if not metrics:
         return words.NOTHING
-    rows = [_row(Metric(name), found) for name, found in metrics.items()]
+    # In their own order: the database keeps the object's names in another one.
+    rows = [_row(metric, metrics[metric]) for metric in Metric if metric in metrics]
     shown = render_to_string("admin/evalsched/verdicts.html", {"rows": rows})
     return mark_safe(shown)  # noqa: S308  the template escapes
 

@@ -24,6 +24,8 @@ def test_the_page_of_a_run_says_what_got_worse(browser: Client, schedule: Schedu
 
     assert "Regression. Pass rate got worse: 100.0 % to 62.5 %" in page
     assert "-37.5 points" in page
+    named = [page.index(f">{name}") for name in ("Quality", "Pass rate", "Latency", "Cost")]
+    assert named == sorted(named)
     assert url_of(good) in page
     assert "regression" in browser.get(list_of(Run)).content.decode()
 

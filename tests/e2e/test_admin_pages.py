@@ -20,6 +20,7 @@ from alerts.models import Event, Notification
 from batches.models import Batch, Job, TestCase, TestSuite
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.admin.pages import list_of, url_of
+from tests.evalsched.compared_runs import make_completed
 from tests.factories import (
     make_actor,
     make_batch,
@@ -133,6 +134,21 @@ def test_every_page_is_clean_and_fits_its_screen(visit: Visit, own: Actor) -> No
 
     assert visit.complaints == []
     assert too_wide == []
+
+
+def test_the_pages_of_a_regression_are_clean_and_fit(visit: Visit, own: Actor) -> None:
+    schedule = make_schedule(own, suite=make_suite(own, cases=40), name="Nightly")
+    make_completed(schedule)
+    regressed = make_completed(schedule, hours=1, wrong=range(1, 16), latency_ms=130)
+
+    for path in (url_of(regressed), url_of(schedule), list_of(Run)):
+        page = visit.open(path)
+        assert not page.evaluate("document.documentElement.scrollWidth > window.innerWidth"), path
+        keep_picture(page, f"regression {path}")
+    page.get_by_role("button", name="Use as baseline").first.click()
+    page.wait_for_selector("text=are compared with this one from now on")
+
+    assert visit.complaints == []
 
 
 @pytest.mark.parametrize("model", [Schedule, Run, Batch, Job, Event, Notification])

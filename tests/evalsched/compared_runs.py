@@ -8,7 +8,7 @@ from typing import Any
 
 from batches import claims
 from batches.claims import Claim, Result
-from batches.models import Job, JobOutcome
+from batches.models import Batch, Job, JobOutcome
 from evalsched import runs
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.factories import NOW, make_actor, make_run, make_schedule, make_suite
@@ -17,6 +17,11 @@ from tests.factories import NOW, make_actor, make_run, make_schedule, make_suite
 def make_cases_schedule(cases: int, **fields: Any) -> Schedule:
     actor = make_actor()
     return make_schedule(actor, suite=make_suite(actor, cases=cases), **fields)
+
+
+def batch_of(run: Run) -> Batch:
+    assert run.batch_id is not None
+    return Batch.objects.get(pk=run.batch_id)
 
 
 def make_completed(

@@ -16,7 +16,12 @@ from batches.models import Batch, Job
 from evalsched import baselines, comparisons, schedules
 from evalsched.models import Run, RunStatus, Schedule
 from evalsched.verdicts import Rules
-from tests.evalsched.compared_runs import bring_results, make_cases_schedule, make_completed
+from tests.evalsched.compared_runs import (
+    batch_of,
+    bring_results,
+    make_cases_schedule,
+    make_completed,
+)
 from tests.factories import (
     NOW,
     make_actor,
@@ -34,11 +39,6 @@ HALF = range(1, 21)
 def verdict_of(run: Run, metric: str = "pass_rate") -> str:
     assert run.regression_details is not None
     return str(run.regression_details["metrics"][metric]["verdict"])
-
-
-def batch_of(run: Run) -> Batch:
-    assert run.batch_id is not None
-    return Batch.objects.get(pk=run.batch_id)
 
 
 def test_the_first_run_has_nothing_to_be_compared_with() -> None:
@@ -414,6 +414,19 @@ def test_before_the_first_comparison_something_is_assumed() -> None:
     )
 
 
+def test_repeats_see_more() -> None:
+    once, often = make_cases_schedule(40), make_cases_schedule(40)
+    often.batch_test_config = {"repeats": 5}
+    spoilt = make_cases_schedule(40)
+    spoilt.batch_test_config = {"repeats": "ten"}
+
+    drops = [schedules.detection(each).drop for each in (often, once, spoilt)]
+
+    assert drops[0] is not None
+    assert drops[1] is not None
+    assert drops[0] < drops[1] == drops[2]
+
+
 def test_after_a_comparison_it_is_known_how_far_runs_lie_apart() -> None:
     schedule = make_cases_schedule(40)
     make_completed(schedule, wrong=[1, 2, 3, 4])
@@ -424,6 +437,19 @@ def test_after_a_comparison_it_is_known_how_far_runs_lie_apart() -> None:
     assert schedule.paired_spread == pytest.approx(0.1**0.5)
     assert not found.assumed
     assert found.drop == pytest.approx(0.28, abs=0.005)
+
+
+def test_a_run_that_got_worse_tells_nothing_of_how_far_equal_runs_lie_apart() -> None:
+    schedule = make_cases_schedule(40)
+    make_completed(schedule, wrong=[1, 2])
+    make_completed(schedule, hours=1, wrong=[2, 3])
+    schedule.refresh_from_db()
+    before = schedule.paired_spread
+
+    make_completed(schedule, hours=2, wrong=HALF)
+
+    schedule.refresh_from_db()
+    assert schedule.paired_spread == before == pytest.approx(0.05**0.5)
 
 
 def test_another_suite_is_assumed_about_again() -> None:

@@ -6,11 +6,18 @@ from celery import shared_task
 
 from access.hints import hint
 from access.shutdown import stopping
-from batches import engine
+from batches import engine, fetching
 from batches.batches import WORK
+from batches.documents import FETCH
 
 
 @shared_task(name=WORK)
 def work(batch_id: str) -> None:
     """Work on a batch for one slice; what is left is hinted again."""
     engine.work(uuid.UUID(batch_id), stopping=stopping.is_set, hand_on=lambda: hint(WORK, batch_id))
+
+
+@shared_task(name=FETCH)
+def fetch_documents() -> None:
+    """Fetch the documents that wait, whichever they are."""
+    fetching.fetch_waiting()

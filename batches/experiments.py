@@ -14,7 +14,9 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.contrib.postgres.aggregates import ArrayAgg, BoolAnd, BoolOr
 from django.db import connection, transaction
+from django.db.models import Case, Count, Max, Min, Q, QuerySet, Sum, Value, When
 
 from access import audit
 from access.actors import Actor
@@ -26,6 +28,7 @@ from batches.models import (
     BATCH_OPEN,
     Agent,
     Batch,
+    BatchStatus,
     Document,
     Job,
     JobStatus,
@@ -36,6 +39,7 @@ from batches.models import (
 logger = structlog.get_logger(__name__)
 
 MAX_DAYS = 365
+STATUSES = ("running", "completed", "cancelled", "failed")
 # Deleted in one transaction: with 100 results each a few hundred milliseconds.
 CHUNK = 50
 _TRACKING_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -99,6 +103,38 @@ def create(
         batches.fill(batch, suite=suite, documents=asked, first=target_count, now=now)
         audit.record(actor, "experiment.started", batch, {"tracking_id": batch.tracking_id})
     return batch
+
+
+def summed(rows: QuerySet[Batch]) -> Any:
+    """Return one row (a dictionary) per experiment among `rows`, its batches taken together.
+
+    Its status is `running` while a batch is under way, else `failed` where one did not complete.
+    """
+    return (
+        rows.exclude(tracking_id="")
+        .values("tracking_id")
+        .annotate(
+            created_at=Min("created_at"),
+            expires_at=Max("expires_at"),
+            is_ephemeral=BoolOr("is_ephemeral"),
+            description=Max("description"),
+            users=ArrayAgg("user_id", order_by="pk"),
+            batches=Count("pk"),
+            status=Case(
+                When(BoolOr(Q(status__in=BATCH_OPEN)), then=Value("running")),
+                When(BoolAnd(Q(status=BatchStatus.COMPLETED)), then=Value("completed")),
+                When(BoolAnd(Q(status=BatchStatus.CANCELLED)), then=Value("cancelled")),
+                default=Value("failed"),
+            ),
+            total=Sum("total"),
+            done=Sum("done"),
+            passed=Sum("passed"),
+            failed=Sum("failed"),
+            errors=Sum("errors"),
+            total_cost=Sum("total_cost"),
+        )
+        .order_by("-created_at")
+    )
 
 
 def extend(actor: Actor, tracking_id: str, *, days: int, now: datetime) -> int:

@@ -244,19 +244,6 @@ class StartedBatchSerializer(BatchSerializer):
         read_only_fields = fields
 
 
-class NewBatchSerializer(BatchConfigSerializer):
-    test_suite_id = serializers.UUIDField()
-    model_id = serializers.CharField(
-        max_length=200, help_text="An endpoint's id, its name, or its unambiguous model."
-    )
-    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    shown_only = StartedBatchSerializer.Meta.fields
-
-
-class BatchTestRunSerializer(StrictSerializer):
-    config = NewBatchSerializer()
-
-
 class BatchChangeSerializer(StrictSerializer):
     name = serializers.CharField(max_length=200, required=False, allow_blank=True)
     tags = serializers.ListField(

@@ -14,24 +14,23 @@ from access import audit
 from access.api.views import ApiView
 from access.errors import Invalid
 from batches import batches, budgets, calls, cases, endpoints, suites
-from batches.batches import Config
 from batches.filters import BatchFilter, JobFilter
 from batches.imports import jsonl
 from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
 from batches.serializers import (
     BatchChangeSerializer,
     BatchSerializer,
-    BatchTestRunSerializer,
     CheckSerializer,
     ImportedSerializer,
     ImportSerializer,
     JobSerializer,
     ModelEndpointSerializer,
-    NewBatchSerializer,
     StartedBatchSerializer,
     TestCaseSerializer,
     TestSuiteSerializer,
 )
+from batches.serializers_experiments import BatchTestRunSerializer, StartBatchSerializer
+from batches.starting import started
 
 
 class ModelEndpoints(ApiView):
@@ -214,28 +213,12 @@ class Batches(ApiView):
     def get(self, request: Request) -> Response:
         return self.listed()
 
-    @extend_schema(request=NewBatchSerializer, responses={202: StartedBatchSerializer})
+    @extend_schema(request=StartBatchSerializer, responses={202: StartedBatchSerializer})
     def post(self, request: Request) -> Response:
-        """Start a batch: one call for every case of the suite and every repeat."""
-        serializer = NewBatchSerializer(data=request.data)
+        """Start a batch: one call for every case or document and every repeat."""
+        serializer = StartBatchSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         return started(self, serializer.validated_data)
-
-
-def started(view: ApiView, given: dict[str, Any]) -> Response:
-    """Start the batch that a validated `NewBatchSerializer` describes and answer it."""
-    options = dict(given)
-    project_id = view.actor.project.pk
-    batch = batches.create(
-        user_id=view.actor.user.pk,
-        suite=suites.find(project_id, options.pop("test_suite_id")),
-        endpoint=endpoints.find(project_id, options.pop("model_id")),
-        config=Config(**options),
-        now=view.now,
-    )
-    audit.record(view.actor, "batch.started", batch)
-    shown = StartedBatchSerializer(batch, context=view.get_serializer_context())
-    return Response(shown.data, status=202)
 
 
 class OneBatch(ApiView):

@@ -170,6 +170,7 @@ class BatchSerializer(OwnedSerializer):
     test_suite_name = serializers.CharField(source="suite_name", read_only=True)
     model_id = serializers.UUIDField(source="endpoint_id", read_only=True, allow_null=True)
     model_name = serializers.CharField(read_only=True)
+    agent_id = serializers.UUIDField(read_only=True, allow_null=True)
     status = serializers.ChoiceField(choices=BatchStatus.choices, read_only=True)
     rate_scored = serializers.FloatField(read_only=True, allow_null=True)
     rate_strict = serializers.FloatField(read_only=True, allow_null=True)
@@ -191,6 +192,13 @@ class BatchSerializer(OwnedSerializer):
             "suite_hash",
             "model_id",
             "model_name",
+            "agent_id",
+            "agent_name",
+            "tracking_id",
+            "description",
+            "is_ephemeral",
+            "expires_at",
+            "waiting_documents",
             "concurrency",
             "repeats",
             "timeout_ms",
@@ -273,6 +281,7 @@ class JobSerializer(StrictModelSerializer):
     project_id = serializers.UUIDField(read_only=True)
     batch_id = serializers.UUIDField(read_only=True)
     case_id = serializers.UUIDField(read_only=True, allow_null=True)
+    document_id = serializers.UUIDField(read_only=True, allow_null=True)
     assertions = AssertionScoreSerializer(many=True, read_only=True)
 
     class Meta:
@@ -282,6 +291,7 @@ class JobSerializer(StrictModelSerializer):
             "project_id",
             "batch_id",
             "case_id",
+            "document_id",
             "case_key",
             "case_hash",
             "ordinal",

@@ -4,9 +4,10 @@ import uuid
 
 from celery import shared_task
 
+from access import clock
 from access.hints import hint
 from access.shutdown import stopping
-from batches import engine, fetching
+from batches import engine, experiments, fetching
 from batches.batches import WORK
 from batches.documents import FETCH
 
@@ -21,3 +22,9 @@ def work(batch_id: str) -> None:
 def fetch_documents() -> None:
     """Fetch the documents that wait, whichever they are."""
     fetching.fetch_waiting()
+
+
+@shared_task(name="batches.clean_up_experiments")
+def clean_up_experiments() -> None:
+    for _ in experiments.clean_up(clock.database_now()):
+        pass

@@ -58,11 +58,11 @@ def _take_on(role: str, project_id: str, user_id: str) -> None:
         )
 
 
-def owned_key(to: str, *, null: bool = False, related_name: str = "+") -> Any:
+def owned_key(to: str, *, null: bool = False, related_name: str = "+", index: bool = True) -> Any:
     """Return a foreign key between two owned tables.
 
     Django's own constraint would not look at the project, and a row might point at somebody
-    else's; so the constraint is made by `OwnedTable`, over (project_id, this column).
+    else's; so the constraint is made by `OwnedTable` or `OwnedKey`, over (project_id, this column).
     """
     return models.ForeignKey(
         to,
@@ -71,6 +71,7 @@ def owned_key(to: str, *, null: bool = False, related_name: str = "+") -> Any:
         null=null,
         blank=null,
         related_name=related_name,
+        db_index=index,
     )
 
 
@@ -133,15 +134,7 @@ class OwnedTable(Operation):
                 f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_in_project" UNIQUE (project_id, id)'
             )
         for name, on_delete in self.references.items():
-            field: Any = model._meta.get_field(name)
-            target = field.related_model._meta.db_table
-            action = f"SET NULL ({field.column})" if on_delete == "SET NULL" else on_delete
-            schema_editor.execute(
-                f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_{field.column}_in_project"'
-                f' FOREIGN KEY (project_id, "{field.column}")'
-                f' REFERENCES "{target}" (project_id, id) ON DELETE {action}'
-                " DEFERRABLE INITIALLY IMMEDIATE"
-            )
+            _add_key(schema_editor, model, name, on_delete)
 
     def database_backwards(
         self,
@@ -153,10 +146,7 @@ class OwnedTable(Operation):
         model = from_state.apps.get_model(app_label, self.model)
         table = model._meta.db_table
         for name in self.references:
-            field: Any = model._meta.get_field(name)
-            schema_editor.execute(
-                f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_{field.column}_in_project"'
-            )
+            _drop_key(schema_editor, model, name)
         if self.referenced:
             schema_editor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_in_project"')
         schema_editor.execute(f'REVOKE ALL ON "{table}" FROM {API_ROLE}')
@@ -165,6 +155,65 @@ class OwnedTable(Operation):
 
     def describe(self) -> str:
         return f"Isolate {self.model} by project"
+
+
+class OwnedKey(Operation):
+    """Let a field made with `owned_key`, added to a table that is safe already, carry the project.
+
+    `on_delete` is what deleting its target does.
+    """
+
+    reversible = True
+    reduces_to_sql = True
+
+    def __init__(self, model: str, field: str, on_delete: OnDelete) -> None:
+        self.model = model
+        self.field = field
+        self.on_delete = on_delete
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Change nothing in Django's picture of the models."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        model = to_state.apps.get_model(app_label, self.model)
+        _add_key(schema_editor, model, self.field, self.on_delete)
+
+    def database_backwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        _drop_key(schema_editor, from_state.apps.get_model(app_label, self.model), self.field)
+
+    def describe(self) -> str:
+        return f"Keep {self.model}.{self.field} within its project"
+
+
+def _add_key(
+    schema_editor: BaseDatabaseSchemaEditor, model: Any, name: str, on_delete: OnDelete
+) -> None:
+    table, field = model._meta.db_table, model._meta.get_field(name)
+    target = field.related_model._meta.db_table
+    action = f"SET NULL ({field.column})" if on_delete == "SET NULL" else on_delete
+    schema_editor.execute(
+        f'ALTER TABLE "{table}" ADD CONSTRAINT "{table}_{field.column}_in_project"'
+        f' FOREIGN KEY (project_id, "{field.column}")'
+        f' REFERENCES "{target}" (project_id, id) ON DELETE {action}'
+        " DEFERRABLE INITIALLY IMMEDIATE"
+    )
+
+
+def _drop_key(schema_editor: BaseDatabaseSchemaEditor, model: Any, name: str) -> None:
+    table, column = model._meta.db_table, model._meta.get_field(name).column
+    schema_editor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_{column}_in_project"')
 
 
 class ApiRole(Operation):

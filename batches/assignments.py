@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 
 from access.errors import Conflict
 from alerts.prices import Prices
-from batches import endpoints
+from batches import endpoints, scoring
 from batches.allowances import Rate
+from batches.cases import CaseDraft, Message, rendered
 from batches.models import Batch, ModelEndpoint
 from batches.providers.base import Endpoint
+from batches.scoring import Assertion
 
 _NO_DEADLINE = timedelta(days=1)
 
@@ -23,6 +25,9 @@ class Assignment:
     endpoint: Endpoint
     prices: Prices
     parameters: dict[str, object]
+    # The agent's: the system prompt of every call, and what holds for every answer.
+    instructions: str
+    assertions: tuple[Assertion, ...]
     timeout_s: float
     # Over all workers.
     concurrency: int
@@ -31,6 +36,13 @@ class Assignment:
     tokens: Rate | None
     # On this process's monotonic clock.
     deadline: float
+
+    def conversation(self, case: CaseDraft) -> list[Message]:
+        """Return the turns to send: the case's own, under the agent's instructions."""
+        turns = rendered(case)
+        if not self.instructions:
+            return turns
+        return [Message(role="system", content=self.instructions), *turns]
 
 
 def read(batch_id: uuid.UUID, *, now: datetime) -> Assignment | None:
@@ -51,6 +63,8 @@ def read(batch_id: uuid.UUID, *, now: datetime) -> Assignment | None:
         endpoint=endpoints.connection(batch.endpoint),
         prices=endpoints.prices(batch.endpoint),
         parameters=batch.parameters,
+        instructions=batch.instructions,
+        assertions=scoring.parse(batch.assertions),
         timeout_s=batch.timeout_ms / 1000,
         concurrency=batch.concurrency,
         rates=_rates(batch, batch.endpoint),

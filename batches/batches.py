@@ -1,6 +1,7 @@
 """Batches: made with all their jobs, cancelled, resumed, and brought to their one end."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,10 +16,14 @@ from access.errors import Conflict, Invalid
 from access.hints import hint
 from alerts import prices
 from batches import budgets, endpoints, signals
+from batches import documents as documents_
 from batches.models import (
     BATCH_OPEN,
+    DOCUMENT_OPEN,
+    Agent,
     Batch,
     BatchStatus,
+    Document,
     Job,
     JobOutcome,
     JobStatus,
@@ -60,54 +65,115 @@ class Config:
 def create(
     *,
     user_id: uuid.UUID,
-    suite: TestSuite,
     endpoint: ModelEndpoint,
     config: Config,
     now: datetime,
+    suite: TestSuite | None = None,
+    documents: Sequence[Document] = (),
+    agent: Agent | None = None,
+    target_count: int | None = None,
     deadline_at: datetime | None = None,
 ) -> Batch:
-    """Make a batch of the suite's current version, with all its jobs, and wake workers for it.
+    """Make a batch with all its jobs, and wake workers for it.
 
-    It belongs to the suite's project and to `user_id`.
+    It asks about the suite's current version, or about the documents; of either the first
+    `target_count`. It belongs to the endpoint's project and to `user_id`.
 
     Raises:
-        Invalid: the suite is empty, or it would be too many calls.
+        Invalid: there is nothing to ask, or it would be too many calls.
     """
-    if suite.case_count == 0:
+    with transaction.atomic():
+        batch = prepare(
+            user_id=user_id, endpoint=endpoint, agent=agent, config=config, deadline_at=deadline_at
+        )
+        fill(batch, suite=suite, documents=documents, first=target_count, now=now)
+    return batch
+
+
+def prepare(
+    *,
+    user_id: uuid.UUID,
+    endpoint: ModelEndpoint,
+    config: Config,
+    agent: Agent | None = None,
+    deadline_at: datetime | None = None,
+    **about: Any,
+) -> Batch:
+    """Store a batch without jobs; `fill` gives it some, in the same transaction.
+
+    `about` holds further fields, such as those of an experiment.
+    """
+    batch = Batch(
+        project_id=endpoint.project_id,
+        user_id=user_id,
+        name=config.name,
+        endpoint=endpoint,
+        model_name=endpoint.name,
+        concurrency=config.concurrency,
+        repeats=config.repeats,
+        timeout_ms=config.timeout_ms,
+        delay_ms=config.delay_ms,
+        max_cost=config.max_cost,
+        parameters=config.parameters,
+        tags=list(config.tags),
+        deadline_at=deadline_at,
+        **about,
+    )
+    if agent is not None:
+        appoint(batch, agent)
+    batch.save(force_insert=True)
+    return batch
+
+
+def appoint(batch: Batch, agent: Agent) -> None:
+    """Let the agent answer, as it is now; the batch's own parameters win over the agent's."""
+    batch.agent = agent
+    batch.agent_name = agent.name
+    batch.instructions = agent.primary_instructions
+    batch.assertions = agent.assertions
+    batch.parameters = agent.parameters | batch.parameters
+
+
+def fill(
+    batch: Batch,
+    *,
+    suite: TestSuite | None = None,
+    documents: Sequence[Document] = (),
+    first: int | None = None,
+    now: datetime,
+) -> None:
+    """Give a batch its jobs and wake those who work on it, or fetch its documents first.
+
+    Raises:
+        Invalid: there is nothing to ask, or it would be too many calls.
+    """
+    documents = documents[:first]
+    items = len(documents) if suite is None else min(suite.case_count, first or suite.case_count)
+    if suite is not None and not items:
         raise Invalid.field(
             "test_suite_id", f"The suite '{suite.name}' has no cases. Add some and run it again."
         )
-    if suite.case_count * config.repeats > MAX_JOBS:
+    if not items:
+        raise Invalid.field("document_ids", "There is no document to ask about. Add some first.")
+    if items * batch.repeats > MAX_JOBS:
         raise Invalid.field("repeats", f"A batch makes at most {MAX_JOBS:,} calls.")
-    expected = Decimal(0)
-    if config.max_cost is not None:
-        expected = _expected_call_cost(suite, endpoint, config)
-    with transaction.atomic():
-        batch = Batch(
-            project_id=suite.project_id,
-            user_id=user_id,
-            name=config.name,
-            suite=suite,
-            suite_name=suite.name,
-            suite_version=suite.version,
-            suite_hash=suite.content_hash,
-            endpoint=endpoint,
-            model_name=endpoint.name,
-            concurrency=config.concurrency,
-            repeats=config.repeats,
-            timeout_ms=config.timeout_ms,
-            delay_ms=config.delay_ms,
-            max_cost=config.max_cost,
-            expected_call_cost=expected,
-            parameters=config.parameters,
-            tags=list(config.tags),
-            total=suite.case_count * config.repeats,
-            deadline_at=deadline_at,
-        )
-        batch.save(force_insert=True)
-        _make_jobs(batch)
+    if suite is not None:
+        batch.suite, batch.suite_name = suite, suite.name
+        batch.suite_version, batch.suite_hash = suite.version, suite.content_hash
+    batch.total = items * batch.repeats
+    batch.waiting_documents = sum(one.status in DOCUMENT_OPEN for one in documents)
+    if batch.max_cost is not None:
+        asked = _mean_characters(documents) if suite is None else _mean_characters_of(suite)
+        batch.expected_call_cost = _expected_call_cost(batch, asked)
+    batch.save()
+    if suite is not None:
+        _make_jobs_of_cases(batch, items)
+    else:
+        _make_jobs_of_documents(batch, documents)
+    if batch.waiting_documents:
+        hint(documents_.FETCH)
+    else:
         wake(batch, now)
-    return batch
 
 
 def wake(batch: Batch, now: datetime) -> None:
@@ -146,7 +212,7 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
         batch = rows.locked(batch)
         if batch.status in BATCH_OPEN:
             raise Conflict("This batch is under way; there is nothing to resume.")
-        if batch.endpoint_id is None or batch.suite_id is None:
+        if batch.endpoint_id is None or (batch.suite_name and batch.suite_id is None):
             raise Conflict("The suite or the model endpoint of this batch was deleted.")
         jobs = Job.objects.filter(batch=batch)
         errors = jobs.filter(outcome=JobOutcome.ERROR)
@@ -170,9 +236,11 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
             errors=batch.errors - again,
             input_tokens=batch.input_tokens - (tokens["input"] or 0),
             output_tokens=batch.output_tokens - (tokens["output"] or 0),
+            waiting_documents=documents_.fetch_again(batch),
         )
         batch.refresh_from_db()
-        wake(batch, now)
+        if not batch.waiting_documents:
+            wake(batch, now)
     return batch
 
 
@@ -180,23 +248,17 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
 _CHARACTERS_PER_TOKEN = 4
 
 
-def _expected_call_cost(suite: TestSuite, endpoint: ModelEndpoint, config: Config) -> Decimal:
-    """Guess what a call costs before the first one has been made.
+def _expected_call_cost(batch: Batch, characters: float) -> Decimal:
+    """Guess what a call about so many characters costs before the first one has been made.
 
     Raises:
         Invalid: the endpoint's price is unknown, so a budget could not be kept.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce(avg(length(coalesce(prompt, messages::text))), 0)"
-            " FROM batches_testcase WHERE suite_id = %s AND removed_in IS NULL",
-            [suite.pk],
-        )
-        characters = float(cursor.fetchone()[0])
-    asked = config.parameters.get("max_tokens", endpoint.parameters.get("max_tokens"))
+    endpoint = batch.endpoint
+    asked = batch.parameters.get("max_tokens", endpoint.parameters.get("max_tokens"))
     cost = prices.cost(
         endpoints.prices(endpoint),
-        input_tokens=round(characters / _CHARACTERS_PER_TOKEN),
+        input_tokens=round((characters + len(batch.instructions)) / _CHARACTERS_PER_TOKEN),
         output_tokens=budgets.answer_tokens(asked),
     )
     if cost is None:
@@ -206,6 +268,25 @@ def _expected_call_cost(suite: TestSuite, endpoint: ModelEndpoint, config: Confi
             "Set its prices first, or leave max_cost out.",
         )
     return cost
+
+
+def _mean_characters_of(suite: TestSuite) -> float:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(avg(length(coalesce(prompt, messages::text))), 0)"
+            " FROM batches_testcase WHERE suite_id = %s AND removed_in IS NULL",
+            [suite.pk],
+        )
+        return float(cursor.fetchone()[0])
+
+
+# What an article has that nobody has seen yet.
+_UNSEEN_CHARACTERS = 10_000
+
+
+def _mean_characters(documents: Sequence[Document]) -> float:
+    lengths = [len(one.content) if one.content_hash else _UNSEEN_CHARACTERS for one in documents]
+    return sum(lengths) / len(lengths)
 
 
 _EMPTY: dict[str, Any] = {
@@ -301,29 +382,61 @@ def _p95_latency_ms(batch: Batch) -> float | None:
     return p95
 
 
-def _make_jobs(batch: Batch) -> None:
+_INSERT_JOBS = """
+    INSERT INTO batches_job (project_id, batch_id, case_id, document_id, case_key, case_hash, tags,
+        weight, ordinal, repeat, status, claim_no, lost_workers, attempts, reserved_cost,
+        output, assertions, error_class, error_message)
+"""
+
+
+def _make_jobs_of_cases(batch: Batch, first: int) -> None:
     """One job per case and repeat, in one statement: 10,000 in a few hundred milliseconds."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            INSERT INTO batches_job (project_id, batch_id, case_id, case_key, case_hash, tags,
-                weight, ordinal, repeat, status, claim_no, lost_workers, attempts, reserved_cost,
-                output, assertions, error_class, error_message)
-            SELECT c.project_id, %(batch)s, c.id, c.key, c.content_hash, c.tags,
-                c.weight, row_number() OVER (PARTITION BY r ORDER BY c.position, c.id) - 1, r,
-                'pending', 0, 0, 0, 0, '', '[]', '', ''
-            FROM batches_testcase c CROSS JOIN generate_series(1, %(repeats)s) r
-            WHERE c.suite_id = %(suite)s AND c.project_id = %(project)s
-                AND c.added_in <= %(version)s
-                AND (c.removed_in IS NULL OR c.removed_in > %(version)s)
-            """,
+            f"""
+            {_INSERT_JOBS}
+            SELECT c.project_id, %(batch)s, c.id, NULL, c.key, c.content_hash, c.tags,
+                c.weight, c.ordinal, r, 'pending', 0, 0, 0, 0, '', '[]', '', ''
+            FROM (
+                SELECT *, row_number() OVER (ORDER BY position, id) - 1 AS ordinal
+                FROM batches_testcase
+                WHERE suite_id = %(suite)s AND project_id = %(project)s
+                    AND added_in <= %(version)s
+                    AND (removed_in IS NULL OR removed_in > %(version)s)
+            ) c CROSS JOIN generate_series(1, %(repeats)s) r
+            WHERE c.ordinal < %(first)s
+            """,  # noqa: S608  the columns above, no data
             {
                 "batch": batch.pk,
                 "repeats": batch.repeats,
                 "suite": batch.suite_id,
                 "project": batch.project_id,
                 "version": batch.suite_version,
+                "first": first,
             },
         )
         if cursor.rowcount != batch.total:
             raise Conflict("The suite changed at this very moment. Try again.")
+
+
+def _make_jobs_of_documents(batch: Batch, documents: Sequence[Document]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            {_INSERT_JOBS}
+            SELECT d.project_id, %(batch)s, NULL, d.id, left(d.title, 128), d.content_hash,
+                %(none)s, 1, chosen.ordinal - 1, r, 'pending', 0, 0, 0, 0, '', '[]', '', ''
+            FROM unnest(%(documents)s::uuid[]) WITH ORDINALITY AS chosen(id, ordinal)
+            JOIN batches_document d ON d.id = chosen.id AND d.project_id = %(project)s
+            CROSS JOIN generate_series(1, %(repeats)s) r
+            """,  # noqa: S608  the columns above, no data
+            {
+                "none": [],
+                "batch": batch.pk,
+                "repeats": batch.repeats,
+                "documents": [document.pk for document in documents],
+                "project": batch.project_id,
+            },
+        )
+        if cursor.rowcount != batch.total:
+            raise Conflict("A document was deleted at this very moment. Try again.")

@@ -34,6 +34,8 @@ class Claim:
     reserved_cost: Decimal = Decimal(0)
     # It lost its workers before, so it runs alone and cannot take others along.
     suspect: bool = False
+    # Instead of a case.
+    document_id: uuid.UUID | None = None
 
     @property
     def fence(self) -> tuple[int, int]:
@@ -108,6 +110,8 @@ def exchange(
         # Claims ahead would take the others' places: theirs is what no one else may call.
         most = batch.concurrency + (0 if others else ahead(batch.concurrency))
         room = min(want, most - batch.running, budgets.affordable(batch))
+        if batch.waiting_documents:
+            room = 0
         if want > 0 and room <= 0 and held == 0:
             # It goes away again, and whoever fills the places may be about to leave.
             Batch.objects.filter(pk=batch.pk).update(hinted_at=None)
@@ -221,7 +225,7 @@ def _claim(batch: Batch, condition: str, room: int, now: datetime) -> list[Claim
                     WHERE batch_id = %s AND status = 'pending' AND {condition}
                     ORDER BY ordinal, repeat LIMIT %s FOR UPDATE))
                 RETURNING *)
-            SELECT id, claim_no, case_id, reserved_cost, lost_workers >= %s
+            SELECT id, claim_no, case_id, reserved_cost, lost_workers >= %s, document_id
             FROM claimed ORDER BY ordinal, repeat
             """,  # noqa: S608  the two conditions above, no data
             [

@@ -15,14 +15,23 @@ from django.conf import settings
 
 from access import clock, egress
 from access.errors import Refusal
-from batches import assignments, budgets, calls, claims, endings, endpoints, rescues, suites
+from batches import (
+    assignments,
+    budgets,
+    calls,
+    claims,
+    endings,
+    endpoints,
+    questions,
+    rescues,
+)
 from batches.allowances import Allowance
 from batches.assignments import Assignment
 from batches.batches import CALLS_PER_WORKER
-from batches.cases import CaseDraft, rendered
+from batches.cases import CaseDraft
 from batches.claims import Claim, Exchange, Result, ahead
 from batches.database_thread import DatabaseThread
-from batches.models import JobOutcome, TestCase
+from batches.models import JobOutcome
 from batches.outcomes import ENDPOINTS_FAULT, result_of
 from batches.providers.base import Call, ErrorClass
 from batches.window import Window
@@ -209,7 +218,7 @@ class _Slice:
                 attempts=0,
                 wall_ms=0,
                 error_class=ErrorClass.INFRA,
-                error_message="Its case was deleted while the batch ran.",
+                error_message="Its case or document was deleted while the batch ran.",
             )
         try:
             return await self._called_and_scored(claim, case)
@@ -228,7 +237,11 @@ class _Slice:
             self._called.discard(claim)
 
     async def _called_and_scored(self, claim: Claim, case: CaseDraft) -> Result:
-        question = Call(rendered(case), self._assignment.parameters, self._assignment.timeout_s)
+        question = Call(
+            self._assignment.conversation(case),
+            self._assignment.parameters,
+            self._assignment.timeout_s,
+        )
         outcome = await calls.call(
             self._session,
             self._assignment.endpoint,
@@ -266,10 +279,7 @@ class _Slice:
         await self._allowance.book(self._assignment.tokens, used - guess * outcome.attempts)
 
     def _read_cases(self, claimed: list[Claim]) -> None:
-        found = TestCase.objects.in_bulk({claim.case_id for claim in claimed if claim.case_id})
-        for claim in claimed:
-            if claim.case_id in found:
-                self._cases[claim.job_id] = suites.draft_of(found[claim.case_id])
+        self._cases |= questions.read(claimed, self._assignment.assertions)
 
     async def _keep_leases(self) -> None:
         """Renew the leases; a call whose job is somebody else's now is dropped."""

@@ -5,9 +5,20 @@ from typing import Any
 
 import django_filters
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
 
 from access.api.filters import YesOrNo
-from batches.models import Batch, BatchStatus, Job, JobOutcome, JobStatus
+from batches.experiments import STATUSES
+from batches.models import (
+    Agent,
+    Batch,
+    BatchStatus,
+    Document,
+    DocumentStatus,
+    Job,
+    JobOutcome,
+    JobStatus,
+)
 
 
 class ByEndpoint(django_filters.CharFilter):
@@ -23,6 +34,13 @@ class ByEndpoint(django_filters.CharFilter):
 
 
 class BatchFilter(django_filters.FilterSet):
+    type = django_filters.ChoiceFilter(
+        choices=[("regular", "regular"), ("experiment", "experiment")], method="by_type"
+    )
+    include_expired = YesOrNo(method="by_expiry")
+    user_id = django_filters.UUIDFilter()
+    tracking_id = django_filters.CharFilter(max_length=64)
+    expires_before = django_filters.IsoDateTimeFilter(field_name="expires_at", lookup_expr="lt")
     status = django_filters.ChoiceFilter(choices=BatchStatus.choices)
     test_suite_id = django_filters.UUIDFilter(field_name="suite_id")
     model_id = ByEndpoint(max_length=200)
@@ -30,6 +48,61 @@ class BatchFilter(django_filters.FilterSet):
     class Meta:
         model = Batch
         fields: list[str] = []
+
+    def by_type(self, batches: QuerySet[Batch], _: str, kind: str) -> QuerySet[Batch]:
+        regular = Q(tracking_id="")
+        return batches.filter(regular if kind == "regular" else ~regular)
+
+    def by_expiry(self, batches: QuerySet[Batch], _: str, expired: bool) -> QuerySet[Batch]:
+        return batches if expired else batches.exclude(expires_at__lte=Now())
+
+    def filter_queryset(self, queryset: QuerySet[Batch]) -> QuerySet[Batch]:
+        shown: QuerySet[Batch] = super().filter_queryset(queryset)
+        if self.form.cleaned_data.get("include_expired") is None:
+            return self.by_expiry(shown, "", expired=False)
+        return shown
+
+
+class _OfExperiments(django_filters.FilterSet):
+    """What may belong to an experiment: shown only where that is asked for."""
+
+    is_ephemeral = YesOrNo(field_name="ephemeral_batch", method="by_kind")
+    tracking_id = django_filters.CharFilter(
+        field_name="ephemeral_batch__tracking_id", max_length=64
+    )
+
+    def by_kind(self, rows: QuerySet[Any], _: str, ephemeral: bool) -> QuerySet[Any]:
+        return rows.filter(ephemeral_batch__isnull=not ephemeral)
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        given = self.form.cleaned_data
+        if given.get("is_ephemeral") is None and not given.get("tracking_id"):
+            queryset = queryset.filter(ephemeral_batch__isnull=True)
+        shown: QuerySet[Any] = super().filter_queryset(queryset)
+        return shown
+
+
+class AgentFilter(_OfExperiments):
+    model_id = ByEndpoint(max_length=200)
+
+    class Meta:
+        model = Agent
+        fields: list[str] = []
+
+
+class DocumentFilter(_OfExperiments):
+    status = django_filters.ChoiceFilter(choices=DocumentStatus.choices)
+
+    class Meta:
+        model = Document
+        fields: list[str] = []
+
+
+class ExperimentFilter(BatchFilter):
+    """Narrows the batches that experiments are summed from."""
+
+    type = None
+    status = django_filters.ChoiceFilter(choices=[(name, name) for name in STATUSES])
 
 
 class JobFilter(django_filters.FilterSet):

@@ -62,6 +62,120 @@ class ModelEndpoint(Owned):
         return self.name
 
 
+class Agent(Owned):
+    """An endpoint with a system prompt, parameters and assertions of its own.
+
+    One with an `ephemeral_batch` belongs to that experiment and goes with it.
+    """
+
+    name = models.CharField(max_length=200)
+    endpoint = owned_key("batches.ModelEndpoint", related_name="agents")
+    primary_instructions = models.TextField(blank=True)
+    parameters = models.JSONField(default=dict, blank=True)
+    assertions = models.JSONField(default=list, blank=True)
+    ephemeral_batch = owned_key("batches.Batch", null=True, related_name="ephemeral_agents")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    endpoint_id: uuid.UUID
+    ephemeral_batch_id: uuid.UUID | None
+
+    class Meta:
+        ordering = ["-created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "name"],
+                condition=Q(ephemeral_batch__isnull=True),
+                name="one_agent_of_a_name",
+            ),
+        ]
+        indexes = [models.Index(fields=["project", "-created_at"], name="agent_newest")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class DocumentStatus(models.TextChoices):
+    READY = "ready"
+    WAITING = "waiting"  # for a worker to fetch its address
+    FETCHING = "fetching"  # claimed by a worker until its lease ends
+    FAILED = "failed"
+
+
+DOCUMENT_OPEN = frozenset({DocumentStatus.WAITING, DocumentStatus.FETCHING})
+
+
+class DocumentQuerySet(StatefulQuerySet["Document"]):
+    SOURCES: ClassVar = {
+        DocumentStatus.WAITING: frozenset({DocumentStatus.FETCHING, DocumentStatus.FAILED}),
+        DocumentStatus.FETCHING: frozenset({DocumentStatus.WAITING}),
+        DocumentStatus.READY: DOCUMENT_OPEN,
+        DocumentStatus.FAILED: DOCUMENT_OPEN,
+    }
+
+
+class Document(Owned):
+    """A text that is given to a model, typed in or fetched from `source_url`.
+
+    `content_hash` is the SHA-256 of the content, hexadecimal, once there is one. One with an
+    `ephemeral_batch` belongs to that experiment and goes with it.
+    """
+
+    title = models.CharField(max_length=300)
+    content = models.TextField(blank=True)
+    content_hash = models.CharField(max_length=64, blank=True)
+    source_url = models.CharField(max_length=2000, blank=True)
+    status = models.CharField(max_length=10, choices=DocumentStatus, default=DocumentStatus.READY)
+    claim_no = models.PositiveIntegerField(default=0)
+    lease_expires_at = models.DateTimeField(null=True)
+    # When a worker was last woken for it.
+    hinted_at = models.DateTimeField(null=True)
+    fetched_at = models.DateTimeField(null=True)
+    error_message = models.TextField(blank=True)
+    ephemeral_batch = owned_key("batches.Batch", null=True, related_name="ephemeral_documents")
+    updated_at = models.DateTimeField(auto_now=True)
+
+    ephemeral_batch_id: uuid.UUID | None
+
+    objects = DocumentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=DocumentStatus.values), name="document_status"
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=DocumentStatus.READY) | ~Q(content_hash=""),
+                name="document_ready_means_hashed",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=DocumentStatus.READY) | ~Q(source_url=""),
+                name="document_without_address_is_ready",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=DocumentStatus.FETCHING, lease_expires_at__isnull=False)
+                | (~Q(status=DocumentStatus.FETCHING) & Q(lease_expires_at__isnull=True)),
+                name="document_fetching_iff_leased",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=DocumentStatus.FAILED) | ~Q(error_message=""),
+                name="document_failed_says_why",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["project", "-created_at"], name="document_newest"),
+            # The tick looks for addresses that nobody fetches.
+            models.Index(
+                fields=["hinted_at"],
+                condition=Q(status__in=["waiting", "fetching"]),
+                name="document_open",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title
+
+
 class TestSuite(Owned):
     """A versioned set of cases. `content_hash` is over the current cases, in their order."""
 
@@ -181,13 +295,27 @@ class Batch(Owned):
 
     name = models.CharField(max_length=200, blank=True)
     status = models.CharField(max_length=20, choices=BatchStatus, default=BatchStatus.PENDING)
+    # Null where documents are asked about, or where the suite was deleted.
     suite = owned_key("batches.TestSuite", null=True)
-    suite_version = models.PositiveIntegerField()
-    suite_hash = models.CharField(max_length=64)
+    suite_version = models.PositiveIntegerField(default=0)
+    suite_hash = models.CharField(max_length=64, blank=True)
     endpoint = owned_key("batches.ModelEndpoint", null=True)
-    # What the batch was made from, in words that outlive the suite and the endpoint.
-    suite_name = models.CharField(max_length=200)
+    agent = owned_key("batches.Agent", null=True)
+    # What the batch was made from, in words that outlive suite, endpoint and agent.
+    suite_name = models.CharField(max_length=200, blank=True)
     model_name = models.CharField(max_length=200)
+    agent_name = models.CharField(max_length=200, blank=True)
+    # The agent's when the batch was made; later edits do not reach it.
+    instructions = models.TextField(blank=True)
+    assertions = models.JSONField(default=list, blank=True)
+    description = models.TextField(blank=True)
+    # Groups the batches of an experiment.
+    tracking_id = models.CharField(max_length=64, blank=True)
+    is_ephemeral = models.BooleanField(default=False)
+    # When an experiment is cleaned up.
+    expires_at = models.DateTimeField(null=True, blank=True)
+    # Addresses that are still to be fetched: no call is made before all have had their turn.
+    waiting_documents = models.PositiveIntegerField(default=0)
     concurrency = models.PositiveIntegerField(default=10)
     repeats = models.PositiveIntegerField(default=1)
     timeout_ms = models.PositiveIntegerField(default=60_000)
@@ -255,9 +383,27 @@ class Batch(Owned):
                 condition=~Q(status=BatchStatus.COMPLETED) | Q(done=F("total"), running=0),
                 name="batch_completed_means_all_done",
             ),
+            models.CheckConstraint(
+                condition=Q(is_ephemeral=False)
+                | (Q(expires_at__isnull=False) & ~Q(tracking_id="")),
+                name="batch_ephemeral_is_tracked_and_expires",
+            ),
+            models.CheckConstraint(
+                condition=Q(is_ephemeral=True) | Q(expires_at__isnull=True),
+                name="batch_only_ephemeral_expires",
+            ),
         ]
         indexes = [
             models.Index(fields=["project", "-created_at"], name="batch_newest"),
+            models.Index(
+                fields=["project", "tracking_id", "created_at"],
+                condition=~Q(tracking_id=""),
+                name="batch_of_experiment",
+            ),
+            # Cleaning up takes those that expired first.
+            models.Index(
+                fields=["expires_at"], condition=Q(is_ephemeral=True), name="batch_expiring"
+            ),
             # The tick looks for open batches that wait for a worker.
             models.Index(
                 fields=["hinted_at"],
@@ -267,7 +413,42 @@ class Batch(Owned):
         ]
 
     def __str__(self) -> str:
-        return self.name or f"{self.suite_name} on {self.model_name}"
+        return self.name or f"{self.suite_name or 'Documents'} on {self.model_name}"
+
+
+class Tombstone(Owned):
+    """What remains of an experiment's batch after it was cleaned up."""
+
+    batch_id = models.UUIDField(unique=True)
+    name = models.CharField(max_length=200, blank=True)
+    tracking_id = models.CharField(max_length=64)
+    suite_name = models.CharField(max_length=200, blank=True)
+    suite_hash = models.CharField(max_length=64, blank=True)
+    model_name = models.CharField(max_length=200)
+    agent_name = models.CharField(max_length=200, blank=True)
+    status = models.CharField(max_length=20, choices=BatchStatus)
+    total = models.PositiveIntegerField()
+    passed = models.PositiveIntegerField()
+    failed = models.PositiveIntegerField()
+    errors = models.PositiveIntegerField()
+    unscored = models.PositiveIntegerField()
+    documents = models.PositiveIntegerField()
+    # SHA-256 over the content hashes of its jobs, in their order, hexadecimal.
+    content_hash = models.CharField(max_length=64)
+    avg_score = models.FloatField(null=True)
+    total_cost = models.DecimalField(max_digits=18, decimal_places=12, null=True)
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    expired_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["project", "tracking_id"], name="tombstone_of_experiment"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.tracking_id
 
 
 class JobStatus(models.TextChoices):
@@ -293,20 +474,25 @@ class JobQuerySet(StatefulQuerySet["Job"]):
         # A lost worker's job, or a resumed one.
         JobStatus.PENDING: frozenset(JobStatus) - {JobStatus.PENDING},
         JobStatus.RUNNING: frozenset({JobStatus.PENDING}),
-        # A job whose worker is lost time and again ends without one.
-        JobStatus.DONE: frozenset({JobStatus.RUNNING}),
+        # A job whose worker is lost time and again ends without one, and one whose document could
+        # not be fetched without a call.
+        JobStatus.DONE: JOB_OPEN,
         JobStatus.NOT_RUN: JOB_OPEN,
         JobStatus.CANCELLED: JOB_OPEN,
     }
 
 
 class Job(models.Model):
-    """One call: a case, asked once. Only the claim numbered `claim_no` may write its result."""
+    """One call: a case or a document, asked once.
+
+    Only the claim numbered `claim_no` may write its result.
+    """
 
     id = models.BigAutoField(primary_key=True)
     project = models.ForeignKey(Project, models.PROTECT, related_name="+", db_index=False)
     batch = owned_key("batches.Batch", related_name="jobs")
     case = owned_key("batches.TestCase", null=True)
+    document = owned_key("batches.Document", null=True, index=False)
     case_key = models.CharField(max_length=128)
     case_hash = models.CharField(max_length=64)
     ordinal = models.PositiveIntegerField()
@@ -339,6 +525,7 @@ class Job(models.Model):
     project_id: uuid.UUID
     batch_id: uuid.UUID
     case_id: uuid.UUID | None
+    document_id: uuid.UUID | None
 
     objects = JobQuerySet.as_manager()
 
@@ -381,6 +568,12 @@ class Job(models.Model):
             # The tick frees expired leases.
             models.Index(
                 fields=["lease_expires_at"], condition=Q(status="running"), name="job_leased"
+            ),
+            # Deleting a document looks for the jobs that asked about it.
+            models.Index(
+                fields=["document"],
+                condition=Q(document__isnull=False),
+                name="job_of_document",
             ),
         ]
 

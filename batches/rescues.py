@@ -38,7 +38,8 @@ def end_late(now: datetime) -> int:
 
 def wake_idle(now: datetime) -> int:
     """Wake workers for open batches that nobody works on, and return how many there were."""
-    idle = Batch.objects.open().filter(Q(hinted_at=None) | Q(hinted_at__lt=now - HINT_AGAIN))
+    unattended = Q(hinted_at=None) | Q(hinted_at__lt=now - HINT_AGAIN)
+    idle = Batch.objects.open().filter(unattended, waiting_documents=0)
     woken = 0
     for batch in idle.order_by("hinted_at")[:_AT_ONCE]:
         with transaction.atomic():
@@ -51,7 +52,7 @@ def wake_idle(now: datetime) -> int:
 
 def others_wait(batch_id: uuid.UUID) -> bool:
     """Whether another batch has jobs to do and nobody working on it."""
-    idle = Batch.objects.open().filter(running=0, done__lt=F("total"))
+    idle = Batch.objects.open().filter(running=0, done__lt=F("total"), waiting_documents=0)
     return idle.exclude(pk=batch_id).exists()
 
 

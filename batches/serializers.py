@@ -170,6 +170,7 @@ class BatchSerializer(OwnedSerializer):
     test_suite_name = serializers.CharField(source="suite_name", read_only=True)
     model_id = serializers.UUIDField(source="endpoint_id", read_only=True, allow_null=True)
     model_name = serializers.CharField(read_only=True)
+    agent_id = serializers.UUIDField(read_only=True, allow_null=True)
     status = serializers.ChoiceField(choices=BatchStatus.choices, read_only=True)
     rate_scored = serializers.FloatField(read_only=True, allow_null=True)
     rate_strict = serializers.FloatField(read_only=True, allow_null=True)
@@ -191,6 +192,13 @@ class BatchSerializer(OwnedSerializer):
             "suite_hash",
             "model_id",
             "model_name",
+            "agent_id",
+            "agent_name",
+            "tracking_id",
+            "description",
+            "is_ephemeral",
+            "expires_at",
+            "waiting_documents",
             "concurrency",
             "repeats",
             "timeout_ms",
@@ -244,19 +252,6 @@ class StartedBatchSerializer(BatchSerializer):
         read_only_fields = fields
 
 
-class NewBatchSerializer(BatchConfigSerializer):
-    test_suite_id = serializers.UUIDField()
-    model_id = serializers.CharField(
-        max_length=200, help_text="An endpoint's id, its name, or its unambiguous model."
-    )
-    name = serializers.CharField(max_length=200, required=False, allow_blank=True)
-    shown_only = StartedBatchSerializer.Meta.fields
-
-
-class BatchTestRunSerializer(StrictSerializer):
-    config = NewBatchSerializer()
-
-
 class BatchChangeSerializer(StrictSerializer):
     name = serializers.CharField(max_length=200, required=False, allow_blank=True)
     tags = serializers.ListField(
@@ -286,6 +281,7 @@ class JobSerializer(StrictModelSerializer):
     project_id = serializers.UUIDField(read_only=True)
     batch_id = serializers.UUIDField(read_only=True)
     case_id = serializers.UUIDField(read_only=True, allow_null=True)
+    document_id = serializers.UUIDField(read_only=True, allow_null=True)
     assertions = AssertionScoreSerializer(many=True, read_only=True)
 
     class Meta:
@@ -295,6 +291,7 @@ class JobSerializer(StrictModelSerializer):
             "project_id",
             "batch_id",
             "case_id",
+            "document_id",
             "case_key",
             "case_hash",
             "ordinal",

@@ -4,13 +4,27 @@ import uuid
 
 from celery import shared_task
 
+from access import clock
 from access.hints import hint
 from access.shutdown import stopping
-from batches import engine
+from batches import engine, experiments, fetching
 from batches.batches import WORK
+from batches.documents import FETCH
 
 
 @shared_task(name=WORK)
 def work(batch_id: str) -> None:
     """Work on a batch for one slice; what is left is hinted again."""
     engine.work(uuid.UUID(batch_id), stopping=stopping.is_set, hand_on=lambda: hint(WORK, batch_id))
+
+
+@shared_task(name=FETCH)
+def fetch_documents() -> None:
+    """Fetch the documents that wait, whichever they are."""
+    fetching.fetch_waiting()
+
+
+@shared_task(name="batches.clean_up_experiments")
+def clean_up_experiments() -> None:
+    for _ in experiments.clean_up(clock.database_now()):
+        pass

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from batches import views
+from batches import views, views_experiments
 
 urlpatterns = [
     path("models", views.ModelEndpoints.as_view()),
@@ -12,6 +12,13 @@ urlpatterns = [
     path("test-suites/<uuid:suite_id>/cases/<uuid:case_id>", views.OneTestCase.as_view()),
     path("test-suites/<uuid:suite_id>/import", views.ImportCases.as_view()),
     path("test-suites/<uuid:suite_id>/export", views.ExportCases.as_view()),
+    path("agents", views_experiments.Agents.as_view()),
+    path("agents/<uuid:agent_id>", views_experiments.OneAgent.as_view()),
+    path("documents", views_experiments.Documents.as_view()),
+    path("documents/<uuid:document_id>", views_experiments.OneDocument.as_view()),
+    path("experiments", views_experiments.Experiments.as_view()),
+    path("experiments/<str:tracking_id>", views_experiments.OneExperiment.as_view()),
+    path("experiments/<str:tracking_id>/extend", views_experiments.ExtendExperiment.as_view()),
     path("batches", views.Batches.as_view()),
     path("batches/<uuid:batch_id>", views.OneBatch.as_view()),
     path("batches/<uuid:batch_id>/cancel", views.CancelBatch.as_view()),

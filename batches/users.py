@@ -8,7 +8,7 @@ _SHOWN = 5
 
 
 def refuse_if_used(row: models.Model) -> None:
-    """Refuse to delete what a schedule runs.
+    """Refuse to delete what a schedule or an agent uses.
 
     Schedules live above this app, so they are found by the relation's name; the database's own
     RESTRICT holds the same line against one that is made at this moment.
@@ -16,11 +16,12 @@ def refuse_if_used(row: models.Model) -> None:
     Raises:
         Conflict: naming them.
     """
-    schedules = row.schedules.order_by("name").values_list("name", flat=True)  # type: ignore[attr-defined]
-    names = [f"'{name}'" for name in schedules[: _SHOWN + 1]]
-    if names:
-        shown = ", ".join(names[:_SHOWN]) + (" and more" if len(names) > _SHOWN else "")
-        raise Conflict(
-            f"{row} is used by the schedule{'s' if len(names) > 1 else ''} {shown}. "
-            "Change or delete those first."
-        )
+    for relation in ("schedules", "agents"):
+        if not hasattr(row, relation):
+            continue
+        users = getattr(row, relation).order_by("name").values_list("name", flat=True)
+        names = [f"'{name}'" for name in users[: _SHOWN + 1]]
+        if names:
+            shown = ", ".join(names[:_SHOWN]) + (" and more" if len(names) > _SHOWN else "")
+            kind = relation if len(names) > 1 else relation.removesuffix("s")
+            raise Conflict(f"{row} is used by the {kind} {shown}. Change or delete those first.")

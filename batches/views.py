@@ -1,7 +1,6 @@
 """The API of endpoints, suites and batches: read the request, call one domain function, answer."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +15,6 @@ from access.api.pagination import PagesByKey
 from access.api.views import ApiView
 from access.errors import Invalid
 from batches import batches, budgets, calls, cases, endpoints, suites
-from batches.batches import Config
 from batches.filters import BatchFilter, JobFilter
 from batches.imports import jsonl
 from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
@@ -28,11 +26,12 @@ from batches.serializers import (
     ImportSerializer,
     JobSerializer,
     ModelEndpointSerializer,
-    NewBatchSerializer,
     StartedBatchSerializer,
     TestCaseSerializer,
     TestSuiteSerializer,
 )
+from batches.serializers_experiments import StartBatchSerializer
+from batches.starting import answered, started
 
 
 class ModelEndpoints(ApiView):
@@ -215,34 +214,12 @@ class Batches(ApiView):
     def get(self, request: Request) -> Response:
         return self.listed()
 
-    @extend_schema(request=NewBatchSerializer, responses={202: StartedBatchSerializer})
+    @extend_schema(request=StartBatchSerializer, responses={202: StartedBatchSerializer})
     def post(self, request: Request) -> Response:
-        """Start a batch: one call for every case of the suite and every repeat."""
-        serializer = NewBatchSerializer(data=request.data)
+        """Start a batch: one call for every case or document and every repeat."""
+        serializer = StartBatchSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         return answered(self, started(self, serializer.validated_data))
-
-
-def started(view: ApiView, given: dict[str, Any], *, deadline_at: datetime | None = None) -> Batch:
-    """Start the batch that a validated `NewBatchSerializer` describes."""
-    options = dict(given)
-    project_id = view.actor.project.pk
-    batch = batches.create(
-        user_id=view.actor.user.pk,
-        suite=suites.find(project_id, options.pop("test_suite_id")),
-        endpoint=endpoints.find(project_id, options.pop("model_id")),
-        config=Config(**options),
-        now=view.now,
-        deadline_at=deadline_at,
-    )
-    audit.record(view.actor, "batch.started", batch)
-    return batch
-
-
-def answered(view: ApiView, batch: Batch, **more: Any) -> Response:
-    """Answer a batch that was started, with what else there is to say of it."""
-    shown = StartedBatchSerializer(batch, context=view.get_serializer_context())
-    return Response(shown.data | more, status=202)
 
 
 class OneBatch(ApiView):

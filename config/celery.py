@@ -54,6 +54,8 @@ app.conf.update(
     # The queue only, by the kind of waiting behind it.
     task_routes={
         "evalsched.*": {"queue": "ticks"},
+        # Other people's pages, as deliveries are other people's inboxes.
+        "batches.fetch_documents": {"queue": "deliveries"},
         "batches.*": {"queue": "batches"},
         "alerts.*": {"queue": "deliveries"},
     },

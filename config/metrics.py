@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from access import clock
 from alerts.models import Notification
+from batches import experiments
 from batches.models import Batch, Job, JobStatus
 from config import queues
 from evalsched import invariants, pulse
@@ -63,6 +64,11 @@ class _Service(Collector):
             "evalsched_schedules_failing",
             "Active schedules whose last scheduled run failed.",
             active.filter(consecutive_failures__gt=0).count(),
+        )
+        yield GaugeMetricFamily(
+            "evalsched_experiments_expired",
+            "Batches of experiments that wait to be cleaned up.",
+            experiments.expired(self._now),
         )
         open_jobs = Job.objects.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING])
         yield _family("jobs_open", "Calls to make.", "status", _by_status(open_jobs))

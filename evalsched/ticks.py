@@ -6,7 +6,7 @@ import structlog
 
 from access import heartbeats, idempotency
 from alerts import notifications
-from batches import rescues
+from batches import fetching, rescues
 from evalsched import dispatch, invariants, pulse, runs
 
 logger = structlog.get_logger(__name__)
@@ -24,6 +24,7 @@ def tick(now: datetime) -> None:
         runs.start_queued,
         rescues.free_lost,
         rescues.wake_idle,
+        fetching.rescue,
         notifications.rescue,
         invariants.scan,
     )

@@ -16,8 +16,9 @@ from access.api.views import ApiView
 from access.errors import Conflict, Invalid, NotFound
 from batches import endpoints, suites
 from batches.models import Batch
-from batches.serializers import BatchTestRunSerializer, StartedBatchSerializer
-from batches.views import answered, started
+from batches.serializers import StartedBatchSerializer
+from batches.serializers_experiments import BatchTestRunSerializer
+from batches.starting import answered, started
 from evalsched import (
     agenda,
     backfills,

@@ -10,10 +10,12 @@ from access import keys, projects
 from access.actors import ALL_SCOPES, Actor
 from access.models import ApiKey, Membership, Project, Role, Scope, User
 from alerts.models import AlertType, ChannelKind, Event, Notification
-from batches import batches, endpoints, suites
+from batches import agents, batches, documents, endpoints, experiments, suites
 from batches.batches import Config
 from batches.cases import CaseDraft, draft
-from batches.models import Batch, Job, ModelEndpoint, Provider, TestSuite
+from batches.documents import Draft
+from batches.experiments import Plan
+from batches.models import Agent, Batch, Document, Job, ModelEndpoint, Provider, TestSuite
 from evalsched import runs, schedules
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 
@@ -110,6 +112,7 @@ def make_batch(
     endpoint: ModelEndpoint | None = None,
     now: datetime = NOW,
     deadline_at: datetime | None = None,
+    agent: Agent | None = None,
     **config: Any,
 ) -> Batch:
     """Make a pending batch with its jobs; `config` holds fields of `batches.Config`."""
@@ -118,9 +121,46 @@ def make_batch(
         user_id=actor.user.pk,
         suite=suite or make_suite(actor),
         endpoint=endpoint or make_endpoint(actor),
+        agent=agent,
         config=Config(**config),
         now=now,
         deadline_at=deadline_at,
+    )
+
+
+def make_agent(actor: Actor | None = None, **fields: Any) -> Agent:
+    actor = actor or make_actor()
+    wanted = {"name": f"Agent {next(_numbers)}", "primary_instructions": "Answer briefly."}
+    endpoint = fields.pop("endpoint", None) or make_endpoint(actor)
+    return agents.create(actor, endpoint=endpoint, **(wanted | fields))
+
+
+def make_document(actor: Actor | None = None, **fields: Any) -> Document:
+    number = next(_numbers)
+    wanted = {"title": f"Document {number}", "content": f"Text {number}."}
+    return documents.create(actor or make_actor(), Draft(**(wanted | fields)))
+
+
+def make_experiment(
+    actor: Actor | None = None,
+    *,
+    tracking_id: str = "",
+    documents: int = 2,
+    endpoint: ModelEndpoint | None = None,
+    now: datetime = NOW,
+    days: int = 7,
+) -> Batch:
+    """Make an ephemeral batch with an agent and documents of its own."""
+    actor = actor or make_actor()
+    plan = Plan(
+        tracking_id=tracking_id or f"trial-{next(_numbers)}",
+        is_ephemeral=True,
+        expires_in_days=days,
+        agent={"name": "Trial", "primary_instructions": "Summarise."},
+        documents=[Draft(f"Page {number}", f"Text {number}.") for number in range(documents)],
+    )
+    return experiments.create(
+        actor, plan, endpoint=endpoint or make_endpoint(actor), config=Config(), now=now
     )
 
 

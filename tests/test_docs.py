@@ -217,7 +217,7 @@ def test_compose_serves_every_queue_and_stops_workers_softly() -> None:
         for queue in argument.removeprefix("--queues=").split(",")
     ]
 
-    assert sorted(queues) == sorted(route["queue"] for route in app.conf.task_routes.values())
+    assert sorted(queues) == sorted({route["queue"] for route in app.conf.task_routes.values()})
     for service in workers:
         grace = int(service["stop_grace_period"].removesuffix("s"))
         # The default; tests may run with another one.

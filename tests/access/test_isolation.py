@@ -14,14 +14,27 @@ from access.ids import uuid7
 from access.isolation import API_ROLE, acting_in
 from access.models import ApiKey, AuditEvent, IdempotencyKey, Membership, Owned, Project, Role
 from alerts.models import Event, Notification
-from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
+from batches import experiments
+from batches.models import (
+    Agent,
+    Batch,
+    Document,
+    Job,
+    ModelEndpoint,
+    TestCase,
+    TestSuite,
+    Tombstone,
+)
 from evalsched.models import Run, Schedule
 from tests.factories import (
     NOW,
     make_actor,
+    make_agent,
     make_batch,
+    make_document,
     make_endpoint,
     make_event,
+    make_experiment,
     make_job,
     make_key,
     make_member,
@@ -45,10 +58,18 @@ def _make_idempotency_key(actor: Actor) -> IdempotencyKey:
     return IdempotencyKey.objects.filter(project=actor.project)[0]
 
 
+def _make_tombstone(actor: Actor) -> Tombstone:
+    batch = make_experiment(actor)
+    experiments.delete(actor, batch.tracking_id, cancel=True, now=NOW)
+    return Tombstone.objects.get(batch_id=batch.pk)
+
+
 MAKE: dict[type[models.Model], Callable[[Actor], models.Model]] = {
+    Agent: make_agent,
     ApiKey: lambda actor: make_key(actor)[0],
     AuditEvent: _make_audit_event,
     Batch: make_batch,
+    Document: make_document,
     Event: make_event,
     IdempotencyKey: _make_idempotency_key,
     Job: lambda actor: make_job(make_batch(actor)),
@@ -59,6 +80,7 @@ MAKE: dict[type[models.Model], Callable[[Actor], models.Model]] = {
     Schedule: make_schedule,
     TestCase: lambda actor: make_suite(actor).cases.all()[0],
     TestSuite: make_suite,
+    Tombstone: _make_tombstone,
 }
 
 

@@ -23,9 +23,12 @@ from tests.clients import Api, anonymous, with_key, with_session
 from tests.factories import (
     NOW,
     make_actor,
+    make_agent,
     make_batch,
+    make_document,
     make_endpoint,
     make_event,
+    make_experiment,
     make_key,
     make_member,
     make_notification,
@@ -108,6 +111,23 @@ CALLS = [
         body={"format": "jsonl", "content": '{"prompt": "x"}', "replace": True},
     ),
     Call("GET", "test-suites/{suite}/export"),
+    Call("GET", "agents", "own"),
+    Call("GET", "agents?model_id={endpoint}", "empty"),
+    Call("GET", "agents?tracking_id=trial-of-Antarctica", "empty"),
+    Call("POST", "agents", body={"name": "Mine", "model_id": "{endpoint}"}),
+    Call("GET", "agents/{agent}"),
+    Call("PATCH", "agents/{agent}", body={"name": "Taken"}),
+    Call("DELETE", "agents/{agent}"),
+    Call("GET", "documents", "own"),
+    Call("GET", "documents?tracking_id=trial-of-Antarctica", "empty"),
+    Call("POST", "documents", "own", {"content": "Mine", "project_id": "{project}"}),
+    Call("GET", "documents/{document}"),
+    Call("PATCH", "documents/{document}", body={"title": "Taken"}),
+    Call("DELETE", "documents/{document}"),
+    Call("GET", "experiments", "empty"),
+    Call("GET", "experiments/trial-of-Antarctica"),
+    Call("DELETE", "experiments/trial-of-Antarctica?cancel=true"),
+    Call("POST", "experiments/trial-of-Antarctica/extend", body={"expires_in_days": 9}),
     Call("GET", "batches", "own"),
     Call("GET", "batches?test_suite_id={suite}", "empty"),
     Call("GET", "batches?model_id={endpoint}", "empty"),
@@ -118,6 +138,18 @@ CALLS = [
         "batches",
         body={"test_suite_id": "{own_suite}", "model_id": "Endpoint of Antarctica"},
     ),
+    Call("POST", "batches", body={"test_suite_id": "{own_suite}", "agent_id": "{agent}"}),
+    Call("POST", "batches", body={"document_ids": ["{document}"], "model_id": "{own_endpoint}"}),
+    Call(
+        "POST",
+        "batches",
+        body={
+            "test_suite_id": "{own_suite}",
+            "is_ephemeral": True,
+            "ephemeral_agent": {"name": "Mine", "model_id": "{endpoint}"},
+        },
+    ),
+    Call("GET", "batches?tracking_id=trial-of-Antarctica", "empty"),
     Call("GET", "batches/{batch}"),
     Call("PATCH", "batches/{batch}", body={"name": "Taken"}),
     Call("DELETE", "batches/{batch}"),
@@ -186,6 +218,8 @@ class World:
         """Return `value` with what its placeholders stand for."""
         if isinstance(value, dict):
             return {key: self.filled(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.filled(inner) for inner in value]
         if isinstance(value, str):
             for name, meaning in self.names.items():
                 value = value.replace(f"{{{name}}}", meaning)
@@ -209,6 +243,9 @@ def world(db: None) -> World:
         "suite": suite,
         "case": suite.cases.all()[0],
         "batch": batch,
+        "agent": make_agent(victim, name=f"Agent of {MARK}", endpoint=endpoint),
+        "document": make_document(victim, title=MARK, content=MARK),
+        "experiment": make_experiment(victim, tracking_id=f"trial-of-{MARK}"),
         "schedule": schedule,
         "run": make_run(schedule, batch=batch),
         "own_project": caller.project,

@@ -378,7 +378,7 @@ def test_cases_deleted_while_the_batch_runs_are_errors_that_say_so(server: Model
     # The first one's call was in flight, the second one's case was read ahead.
     assert (batch.status, batch.passed, batch.errors) == (BatchStatus.COMPLETED, 2, 2)
     assert set(Job.objects.filter(outcome="error").values_list("error_message", flat=True)) == {
-        "Its case was deleted while the batch ran."
+        "Its case or document was deleted while the batch ran."
     }
 
 

@@ -22,7 +22,7 @@ BATCH_WAYS = {
     "stopped_circuit": "pending",
 }
 JOB_WAYS = {
-    "pending": "running not_run cancelled",
+    "pending": "running done not_run cancelled",
     "running": "pending done not_run cancelled",
     "done": "pending",
     "not_run": "pending",

@@ -7,7 +7,7 @@ from celery import current_app
 from django_celery_beat.models import PeriodicTask, PeriodicTasks
 from pytest_django import Settings
 
-from config.beat import TICK, Scheduler, set_tick_interval
+from config.beat import TICK, Scheduler, set_interval
 from tests.processes_at_work import make_beats_entries
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +55,7 @@ def test_the_environment_decides_where_it_says_something(
 def test_what_an_operator_changed_stays_where_the_environment_is_silent(
     value: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_tick_interval(30)
+    set_interval(TICK, 30)
     if value is None:
         monkeypatch.delenv("EVALSCHED_TICK_SECONDS")
     else:
@@ -67,9 +67,9 @@ def test_what_an_operator_changed_stays_where_the_environment_is_silent(
 
 
 def test_a_running_beat_notices_a_change_and_only_a_change() -> None:
-    set_tick_interval(11)
+    set_interval(TICK, 11)
     changed = PeriodicTasks.last_change()
-    set_tick_interval(11)
+    set_interval(TICK, 11)
 
     assert PeriodicTasks.last_change() == changed
     assert changed is not None

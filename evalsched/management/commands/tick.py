@@ -5,11 +5,16 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from access import clock
+from batches import experiments
 from evalsched import ticks
 
 
 class Command(BaseCommand):
-    help = "Start what is due, free what is lost, wake workers for what waits."
+    help = "Start what is due, free what is lost, wake workers for what waits, clean up."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        ticks.tick(clock.database_now())
+        now = clock.database_now()
+        ticks.tick(now)
+        ticks.sweep(now)
+        for _ in experiments.clean_up(now):
+            pass

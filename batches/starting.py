@@ -1,0 +1,96 @@
+"""From a request that starts a batch to the one domain call that does, for every address."""
+
+from datetime import datetime
+from typing import Any
+
+from rest_framework.response import Response
+
+from access import audit
+from access.api.views import ApiView
+from access.errors import Invalid
+from batches import agents, batches, documents, endpoints, experiments, suites
+from batches.batches import Config
+from batches.documents import Draft
+from batches.experiments import Plan
+from batches.models import Batch, Document
+from batches.serializers import StartedBatchSerializer
+
+_OPTIONS = ("concurrency", "repeats", "timeout_ms", "delay_ms", "max_cost", "parameters", "tags")
+_OF_EXPERIMENTS = (
+    "tracking_id",
+    "description",
+    "is_ephemeral",
+    "expires_in_days",
+    "ephemeral_agent",
+    "ephemeral_documents",
+)
+
+
+def started(view: ApiView, given: dict[str, Any], *, deadline_at: datetime | None = None) -> Batch:
+    """Start the batch or experiment that a validated `StartBatchSerializer` describes."""
+    project_id, tracking_id = view.actor.project.pk, given.get("tracking_id", "")
+    agent = None
+    if "agent_id" in given:
+        agent = agents.find(project_id, given["agent_id"], tracking_id=tracking_id)
+    model_id = given.get("model_id") or given.get("ephemeral_agent", {}).get("model_id", "")
+    endpoint = agent.endpoint if agent else endpoints.find(project_id, model_id)
+    suite = suites.find(project_id, given["test_suite_id"]) if "test_suite_id" in given else None
+    config = Config(
+        name=given.get("name", ""), **{name: given[name] for name in _OPTIONS if name in given}
+    )
+    about: dict[str, Any] = {
+        "endpoint": endpoint,
+        "agent": agent,
+        "suite": suite,
+        "config": config,
+        "target_count": given.get("target_count"),
+        "now": view.now,
+        "deadline_at": deadline_at,
+    }
+    asked = _asked(view, given, tracking_id) if suite is None else []
+    if any(given.get(name) for name in _OF_EXPERIMENTS):
+        batch = experiments.create(view.actor, _plan(view, given), asked=asked, **about)
+    else:
+        batch = batches.create(user_id=view.actor.user.pk, documents=asked, **about)
+        audit.record(view.actor, "batch.started", batch)
+    return batch
+
+
+def answered(view: ApiView, batch: Batch, **more: Any) -> Response:
+    """Answer a batch that was started, with what else there is to say of it."""
+    shown = StartedBatchSerializer(batch, context=view.get_serializer_context())
+    return Response(shown.data | more, status=202)
+
+
+def _asked(view: ApiView, given: dict[str, Any], tracking_id: str) -> list[Document]:
+    project_id = view.actor.project.pk
+    if "document_ids" in given:
+        return documents.find_all(project_id, given["document_ids"], tracking_id=tracking_id)
+    if given.get("ephemeral_documents"):
+        return []
+    found = documents.newest(project_id, given["target_count"])
+    if not found:
+        raise Invalid.field("target_count", "This project has no documents. See /api/documents.")
+    return found
+
+
+def _plan(view: ApiView, given: dict[str, Any]) -> Plan:
+    agent = given.get("ephemeral_agent")
+    if agent is not None:
+        agent = dict(agent)
+        if model_id := agent.pop("model_id", ""):
+            agent["endpoint"] = endpoints.find(
+                view.actor.project.pk, model_id, field="ephemeral_agent.model_id"
+            )
+    brought = given.get("ephemeral_documents", {})
+    return Plan(
+        tracking_id=given.get("tracking_id", ""),
+        description=given.get("description", ""),
+        is_ephemeral=given.get("is_ephemeral", False),
+        expires_in_days=given.get("expires_in_days"),
+        agent=agent,
+        documents=[
+            *(Draft(one.get("title", ""), one["content"]) for one in brought.get("inline", ())),
+            *(Draft(url=url) for url in brought.get("urls", ())),
+        ],
+    )

@@ -1,0 +1,168 @@
+"""Agents, documents and experiments over the API, as a program meets them."""
+
+from typing import Any
+
+import pytest
+
+from access.actors import Actor
+from batches.models import Agent, Batch, Document, Tombstone
+from tests.clients import Api, with_key
+from tests.factories import make_actor, make_endpoint, make_experiment, make_suite
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def actor() -> Actor:
+    return make_actor()
+
+
+@pytest.fixture
+def api(actor: Actor) -> Api:
+    return with_key(actor)
+
+
+def experiment(actor: Actor, **fields: Any) -> dict[str, Any]:
+    return {
+        "is_ephemeral": True,
+        "ephemeral_agent": {
+            "name": "Trial",
+            "primary_instructions": "Summarise.",
+            "model_id": make_endpoint(actor).name,
+        },
+        "ephemeral_documents": {"inline": [{"title": "One", "content": "Text."}]},
+    } | fields
+
+
+def test_an_agent_is_made_changed_and_deleted(actor: Actor, api: Api) -> None:
+    endpoint = make_endpoint(actor, name="Support bot")
+    body = {
+        "name": "Helper",
+        "model_id": "Support bot",
+        "primary_instructions": "Be brief.",
+        "assertions": [{"type": "contains", "value": "yes"}],
+    }
+
+    made = api.create("agents", body)
+    assert made.status_code == 201, made.content
+    shown = made.json()
+    assert (shown["model_id"], shown["model_name"]) == (str(endpoint.pk), "Support bot")
+    assert (shown["ephemeral_batch_id"], shown["expires_at"]) == (None, None)
+    path = f"agents/{shown['id']}"
+    assert api.change(path, {"name": "Other"}).json()["name"] == "Other"
+    assert api.remove(f"models/{endpoint.pk}").status_code == 409
+    assert api.remove(path).status_code == 204
+    assert api.read(path).status_code == 404
+
+
+def test_a_bad_assertion_of_an_agent_is_named(actor: Actor, api: Api) -> None:
+    body = {"name": "A", "model_id": make_endpoint(actor).name, "assertions": [{"type": "no"}]}
+
+    answer = api.create("agents", body)
+
+    assert answer.status_code == 400
+    assert "assertions[0].type" in answer.json()["details"]
+
+
+def test_a_document_has_content_or_an_address(api: Api) -> None:
+    made = api.create("documents", {"content": "First line\nSecond line"})
+    assert made.status_code == 201
+    assert (made.json()["title"], made.json()["status"]) == ("First line", "ready")
+    for body in ({}, {"content": "a", "source_url": "https://example.org"}):
+        refused = api.create("documents", body)
+        assert (refused.status_code, list(refused.json()["details"])) == (400, ["content"])
+    listed = api.read("documents").json()["results"]
+    assert [("content" in row, row["title"]) for row in listed] == [(False, "First line")]
+
+
+def test_a_batch_asks_an_agent_about_documents(actor: Actor, api: Api) -> None:
+    ids = [api.create("documents", {"content": f"Text {n}"}).json()["id"] for n in range(3)]
+    agent = api.create("agents", {"name": "A", "model_id": make_endpoint(actor).name}).json()
+
+    chosen = api.create("batches", {"agent_id": agent["id"], "document_ids": ids[:2]})
+    newest = api.create("batches", {"agent_id": agent["id"], "target_count": 2})
+    first = api.create(
+        "batches",
+        {"agent_id": agent["id"], "test_suite_id": str(make_suite(actor).pk), "target_count": 2},
+    )
+
+    for answer in (chosen, newest, first):
+        assert answer.status_code == 202, answer.content
+        assert answer.json()["total"] == 2
+    asked = Document.objects.filter(pk__in=ids[1:])
+    jobs = Batch.objects.get(pk=newest.json()["id"]).jobs
+    assert set(jobs.values_list("document_id", flat=True)) == {one.pk for one in asked}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"ephemeral_agent": None}, "model_id"),
+        ({"ephemeral_documents": {"inline": [{"title": "x"}]}}, "ephemeral_documents"),
+        ({"expires_in_days": 0}, "expires_in_days"),
+        ({"expires_in_days": 366}, "expires_in_days"),
+        ({"tracking_id": "not one"}, "tracking_id"),
+        ({"tracking_id": "x" * 65}, "tracking_id"),
+        ({"is_ephemeral": False}, "ephemeral_agent"),
+        ({"ephemeral_documents": {"urls": ["ftp://example.org"]}}, "ephemeral_documents[0]"),
+    ],
+)
+def test_a_bad_experiment_is_refused_by_field_and_nothing_is_made(
+    change: dict[str, Any], field: str, actor: Actor, api: Api
+) -> None:
+    body = experiment(actor, **change)
+    body = {name: value for name, value in body.items() if value is not None}
+
+    answer = api.create("batches", body)
+
+    assert answer.status_code == 400, answer.content
+    assert any(name.startswith(field) for name in answer.json()["details"]), answer.content
+    assert (Batch.objects.count(), Agent.objects.count(), Document.objects.count()) == (0, 0, 0)
+
+
+def test_an_experiment_from_its_start_to_its_tombstone(actor: Actor, api: Api) -> None:
+    started = api.create("batches", experiment(actor, tracking_id="trial", description="Shorter?"))
+    assert started.status_code == 202, started.content
+    shown = started.json()
+    assert (shown["tracking_id"], shown["is_ephemeral"]) == ("trial", True)
+    assert shown["agent_name"] == "Trial"
+
+    (row,) = api.read("experiments").json()["results"]
+    assert (row["tracking_id"], row["status"], row["batches"]) == ("trial", "running", 1)
+    one = api.read("experiments/trial").json()
+    assert [run["id"] for run in one["runs"]] == [shown["id"]]
+    assert api.read("documents").json()["count"] == 0
+    assert api.read("documents?tracking_id=trial").json()["count"] == 1
+    assert api.read("agents?is_ephemeral=true").json()["count"] == 1
+    assert api.read("batches?type=experiment").json()["count"] == 1
+    assert api.read("batches?type=regular").json()["count"] == 0
+    extended = api.create("experiments/trial/extend", {"expires_in_days": 60})
+    assert extended.json()["expires_at"] > row["expires_at"]
+
+    assert api.remove("experiments/trial").status_code == 409
+    assert api.remove("experiments/trial?cancel=true").status_code == 204
+    assert api.read("experiments/trial").status_code == 404
+    assert Tombstone.objects.get().tracking_id == "trial"
+
+
+def test_expired_experiments_are_shown_where_they_are_asked_for(actor: Actor, api: Api) -> None:
+    make_experiment(actor)  # in 2025, for a week
+
+    assert api.read("experiments").json()["count"] == 0
+    assert api.read("batches").json()["count"] == 0
+    assert api.read("experiments?include_expired=true").json()["count"] == 1
+    assert api.read("batches?include_expired=true").json()["count"] == 1
+    soon = "experiments?include_expired=true&expires_before=2025-01-01T00:00:00Z"
+    assert api.read(soon).json()["count"] == 0
+
+
+def test_several_batches_make_one_experiment(actor: Actor, api: Api) -> None:
+    suite, endpoint = make_suite(actor), make_endpoint(actor)
+    body = {"test_suite_id": str(suite.pk), "model_id": endpoint.name, "tracking_id": "pair"}
+
+    for _ in range(2):
+        assert api.create("batches", body).status_code == 202
+
+    one = api.read("experiments/pair").json()
+    assert (one["batches"], one["total"], one["expires_at"]) == (2, 6, None)
+    assert len(one["runs"]) == 2

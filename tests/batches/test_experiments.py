@@ -1,0 +1,232 @@
+"""Experiments: made as a whole, extended, deleted, and cleaned up without losing what runs."""
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+from access.actors import Actor
+from access.errors import Conflict, Invalid, NotFound
+from batches import batches, claims, documents, experiments, rescues
+from batches.batches import Config
+from batches.documents import Draft
+from batches.experiments import Plan
+from batches.models import Agent, Batch, BatchStatus, Document, Job, JobStatus, Tombstone
+from tests.batches.engine_at_work import work_to_the_end
+from tests.factories import (
+    NOW,
+    make_actor,
+    make_batch,
+    make_document,
+    make_endpoint,
+    make_experiment,
+    make_suite,
+)
+from tests.processes_at_work import at_once
+from tests.servers_http import ModelServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LATE = NOW + timedelta(days=8)
+
+
+def make_ended(**fields: Any) -> Batch:
+    batch = make_experiment(**fields)
+    batches.cancel(batch, now=NOW)
+    batch.refresh_from_db()
+    return batch
+
+
+def clean_up(now: Any = LATE) -> int:
+    return sum(experiments.clean_up(now))
+
+
+def counts() -> tuple[int, ...]:
+    return tuple(model.objects.count() for model in (Batch, Job, Document, Agent, Tombstone))
+
+
+def test_an_experiment_is_made_with_all_it_brings_along() -> None:
+    batch = make_experiment(documents=3)
+
+    assert (batch.total, batch.is_ephemeral, batch.agent_name) == (3, True, "Trial")
+    assert batch.expires_at == NOW + timedelta(days=7)
+    assert batch.agent == batch.ephemeral_agents.get()
+    keys = Job.objects.filter(batch=batch).values_list("case_key", flat=True)
+    assert list(keys) == ["Page 0", "Page 1", "Page 2"]
+
+
+def make_served(server: ModelServer, actor: Actor | None = None, **fields: Any) -> Batch:
+    actor = actor or make_actor()
+    endpoint = make_endpoint(actor, provider="openai", base_url=server.base_url, model="m")
+    return make_experiment(actor, endpoint=endpoint, **fields)
+
+
+def test_an_experiment_runs_like_any_batch(server: ModelServer) -> None:
+    done = work_to_the_end(make_served(server))
+
+    assert (done.status, done.unscored) == (BatchStatus.COMPLETED, 2)
+
+
+def test_what_cannot_be_made_whole_is_not_made_at_all() -> None:
+    actor = make_actor()
+    before = counts()
+    plan = Plan(
+        is_ephemeral=True,
+        agent={"name": "Trial"},
+        documents=[Draft("Fine", "Text."), Draft(url="http://169.254.169.254/")],
+    )
+
+    with pytest.raises(Invalid) as refused:
+        experiments.create(actor, plan, endpoint=make_endpoint(actor), config=Config(), now=NOW)
+
+    assert "ephemeral_documents[1]" in refused.value.details
+    assert counts() == before
+
+
+def test_caps_are_named(settings: Settings) -> None:
+    settings.EVALSCHED_EXPERIMENT_MAX_DOCUMENTS = 2
+    settings.EVALSCHED_EXPERIMENT_MAX_PER_USER = 1
+    actor = make_actor()
+
+    with pytest.raises(Invalid, match="EVALSCHED_EXPERIMENT_MAX_DOCUMENTS"):
+        make_experiment(actor, documents=3)
+    make_experiment(actor)
+    with pytest.raises(Invalid, match="EVALSCHED_EXPERIMENT_MAX_PER_USER"):
+        make_experiment(actor)
+    make_experiment(actor, now=LATE)
+
+
+def test_two_experiments_at_once_do_not_pass_the_cap_together(settings: Settings) -> None:
+    settings.EVALSCHED_EXPERIMENT_MAX_PER_USER = 3
+    actor = make_actor()
+
+    def attempt() -> bool:
+        try:
+            make_experiment(actor)
+        except Invalid:
+            return False
+        return True
+
+    assert sum(at_once(*[attempt] * 6)) == 3
+
+
+def test_only_an_ephemeral_batch_has_parts_that_go_with_it() -> None:
+    actor = make_actor()
+    plan = Plan(tracking_id="kept", documents=[Draft("A", "Text.")])
+
+    with pytest.raises(Invalid, match="is_ephemeral"):
+        experiments.create(actor, plan, endpoint=make_endpoint(actor), config=Config(), now=NOW)
+
+
+def test_documents_of_an_experiment_serve_the_same_experiment_only() -> None:
+    actor = make_actor()
+    page = make_experiment(actor, tracking_id="mine").ephemeral_documents.all()[0]
+
+    assert documents.find_all(actor.project.pk, [page.pk], tracking_id="mine") == [page]
+    with pytest.raises(Invalid, match="belongs to the experiment 'mine'"):
+        documents.find_all(actor.project.pk, [page.pk])
+
+
+def test_extending_moves_the_end() -> None:
+    actor = make_actor()
+    batch = make_experiment(actor, tracking_id="longer")
+
+    assert experiments.extend(actor, "longer", days=30, now=NOW) == 1
+
+    batch.refresh_from_db()
+    assert batch.expires_at == NOW + timedelta(days=30)
+    with pytest.raises(NotFound):
+        experiments.extend(make_actor(), "longer", days=30, now=NOW)
+
+
+def test_deleting_waits_for_what_is_under_way_unless_told_otherwise() -> None:
+    actor = make_actor()
+    make_experiment(actor, tracking_id="gone")
+
+    with pytest.raises(Conflict, match="under way"):
+        experiments.delete(actor, "gone", cancel=False, now=NOW)
+    assert experiments.delete(actor, "gone", cancel=True, now=NOW) == 1
+
+    assert counts() == (0, 0, 0, 0, 1)
+
+
+def test_cleaning_up_takes_all_of_it_and_leaves_a_tombstone(server: ModelServer) -> None:
+    actor = make_actor()
+    kept_document = make_document(actor)
+    regular = make_batch(actor, suite=make_suite(actor))
+    batch = work_to_the_end(make_served(server, actor, tracking_id="old"))
+    live = make_ended(actor=actor, days=30)
+    hashes = "".join(Job.objects.filter(batch=batch).values_list("case_hash", flat=True))
+
+    assert clean_up() == 1
+    assert clean_up() == 0
+
+    assert set(Batch.objects.values_list("pk", flat=True)) == {regular.pk, live.pk}
+    assert Document.objects.filter(pk=kept_document.pk).exists()
+    assert Document.objects.filter(ephemeral_batch=live).count() == 2
+    stone = Tombstone.objects.get()
+    assert (stone.tracking_id, stone.agent_name, stone.status) == ("old", "Trial", "completed")
+    assert (stone.total, stone.unscored, stone.documents) == (2, 2, 2)
+    assert stone.content_hash == documents.content_hash(hashes)
+    assert (stone.project_id, stone.user_id) == (batch.project_id, batch.user_id)
+
+
+def test_an_experiment_with_an_unfinished_job_is_left_alone() -> None:
+    batch = make_experiment()
+
+    assert clean_up() == 0
+
+    batches.cancel(batch, now=LATE)
+    assert clean_up() == 1
+
+
+def test_two_that_clean_up_at_once_delete_once() -> None:
+    for _ in range(8):
+        make_ended()
+
+    assert sum(at_once(clean_up, clean_up)) == 8
+
+    assert counts() == (0, 0, 0, 0, 8)
+
+
+def test_no_experiment_that_is_started_again_meanwhile_is_deleted() -> None:
+    """A single DELETE with NOT EXISTS loses this race: it looks before it locks."""
+    ended = [make_ended() for _ in range(60)]
+    resumed: list[Any] = []
+    over = threading.Event()
+
+    def rerun() -> None:
+        for batch in ended:
+            try:
+                batches.resume(batch, now=NOW)
+            except (NotFound, Conflict):
+                continue
+            claims.exchange(batch.pk, [], want=2, now=LATE)
+            resumed.append(batch.pk)
+        over.set()
+
+    def clean() -> None:
+        while not over.is_set():
+            clean_up()
+
+    at_once(rerun, clean)
+
+    alive = set(Batch.objects.values_list("pk", flat=True))
+    assert alive == set(resumed)
+    running = Job.objects.filter(status=JobStatus.RUNNING)
+    assert set(running.values_list("batch_id", flat=True)) == alive
+    assert Tombstone.objects.count() == len(ended) - len(resumed)
+
+
+def test_the_summary_of_an_experiment_takes_its_batches_together() -> None:
+    actor = make_actor()
+    for days in (7, 9):
+        make_experiment(actor, tracking_id="pair", days=days)
+    rescues.end_late(NOW)
+
+    (row,) = experiments.summed(Batch.objects.all())
+
+    assert (row["tracking_id"], row["batches"], row["total"]) == ("pair", 2, 4)
+    assert (row["status"], row["users"][0]) == ("running", actor.user.pk)
+    assert row["expires_at"] == NOW + timedelta(days=9)

@@ -90,8 +90,8 @@ def _samples(
         if isinstance(item, dict):
             yield index + 1, item, spots, len(text)
         else:
-            error = Invalid.field("", "A sample is a JSON object.")
-            gathering.refuse(misfit(error, spots), characters=len(text))
+            wrong = Invalid.field("", "A sample is a JSON object.")
+            gathering.refuse(misfit(wrong, spots), characters=len(text))
 
 
 def _in_list(text: str, index: int) -> Spots:

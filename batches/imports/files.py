@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from access.errors import Invalid
@@ -102,14 +102,14 @@ class Gathering:
         """
         if len(self._drafts) == MAX_CASES:
             raise ImportRefused(f"A file has at most {MAX_CASES:,} cases.", line=line, column=1)
+        if made_up_key:
+            raw = {**raw, "key": self._free(made_up_key)}
         try:
             case = cases.draft(raw)
         except Invalid as error:
             self.refuse(misfit(error, spots), characters=characters)
             return
-        if made_up_key:
-            case = replace(case, key=self._free(made_up_key))
-        elif case.key in self._line_of_key:
+        if case.key in self._line_of_key:
             self.refuse(_repeated(case.key, self._line_of_key[case.key], spots))
             return
         self._line_of_key[case.key] = line

@@ -123,12 +123,6 @@ class _Builder:
 
     def take(self, event: yaml.Event) -> None:
         match event:
-            case yaml.DocumentStartEvent():
-                self._documents += 1
-                if self._documents > 1:
-                    raise _refusal(event, "Only one document in a file.")
-            case yaml.AliasEvent():
-                self._alias(event)
             case yaml.ScalarEvent():
                 self._scalar(event)
             case yaml.MappingStartEvent():
@@ -137,6 +131,12 @@ class _Builder:
                 self._begin(event, Items(_place(event)))
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                 self._end(event)
+            case yaml.AliasEvent():
+                self._alias(event)
+            case yaml.DocumentStartEvent():
+                self._documents += 1
+                if self._documents > 1:
+                    raise _refusal(event, "Only one document in a file.")
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         name = str(event.anchor)

@@ -49,9 +49,7 @@ class Test:
             ImportRefused: it is none, or a part of it would run code or is elsewhere.
         """
         if not isinstance(raw, Table):
-            raise _refusal(
-                at, "A test is an object with vars and assert: other files are not read."
-            )
+            raise _refusal(at, "A test is an object with vars and assert; no other file is read.")
         for part in (default, raw):
             _check_fields(part, gathering)
         options = _merged(default, raw, "options")

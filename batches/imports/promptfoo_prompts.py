@@ -42,11 +42,12 @@ def read(config: Table, gathering: Gathering) -> list[Prompt]:
     prompts = [
         _prompt(item, place, number, gathering) for number, (item, place) in enumerate(found, 1)
     ]
-    names = [prompt.name for prompt in prompts]
+    names: set[str] = set()
     for prompt in prompts:
-        if names.count(prompt.name) > 1:
+        if prompt.name in names:
             complaint = f"Two prompts are called {prompt.name}; give each a label of its own."
             raise _refusal(prompt.at, complaint)
+        names.add(prompt.name)
     return prompts
 
 

@@ -210,7 +210,7 @@ class Trial:
 
 
 # What has to name something, or be something, for a request to be taken.
-AIMED = ("test_suite_id", "model_id", "username", "content")
+AIMED = ("test_suite_id", "model_id", "username", "format", "content", "file")
 
 
 @pytest.fixture
@@ -237,7 +237,9 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
     browser.force_login(actor.user)
     cookies = {"sessionid": browser.cookies["sessionid"].value, "csrftoken": token}
     ids = {name: str(thing.pk) for name, thing in things.items()}
-    return Trial(cookies, ids | {"username": make_user().username, "content": '{"prompt": "x"}'})
+    case = '{"prompt": "x"}'
+    ids |= {"username": make_user().username, "format": "jsonl", "content": case, "file": case}
+    return Trial(cookies, ids)
 
 
 @pytest.mark.timeout(300)

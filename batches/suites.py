@@ -15,7 +15,7 @@ from django.db.models import Max
 from access import audit, rows
 from access.actors import Actor
 from access.errors import Invalid
-from batches import cases
+from batches import case_rows, cases
 from batches.cases import CaseDraft
 from batches.models import TestCase, TestSuite
 from batches.scoring.fields import settled
@@ -249,10 +249,8 @@ def _next_version(suite: TestSuite, plan: _Plan) -> None:
         ((draft, plan.replaced[draft.key][1]) for draft in plan.edited),
         zip(plan.fresh, ends, strict=False),
     )
-    while chunk_of_rows := [
-        _row(suite, draft, position) for draft, position in itertools.islice(placed, _CHUNK)
-    ]:
-        TestCase.objects.bulk_create(chunk_of_rows)
+    while page := list(itertools.islice(placed, _CHUNK)):
+        case_rows.insert(suite, page)
     hashed, count = hashlib.sha256(), 0
     pairs = TestCase.objects.filter(suite=suite).current().order_by("position")
     for key, content_hash in pairs.values_list("key", "content_hash").iterator(chunk_size=_CHUNK):
@@ -261,18 +259,6 @@ def _next_version(suite: TestSuite, plan: _Plan) -> None:
     suite.case_count = count
     suite.content_hash = hashed.hexdigest()
     suite.save(update_fields=["version", "case_count", "content_hash", "updated_at"])
-
-
-def _row(suite: TestSuite, draft: CaseDraft, position: int) -> TestCase:
-    return TestCase(
-        project_id=suite.project_id,
-        user_id=suite.user_id,
-        suite=suite,
-        position=position,
-        content_hash=cases.content_hash(draft),
-        added_in=suite.version,
-        **draft.as_json(),
-    )
 
 
 def _refuse_repeated_keys(drafts: Sequence[CaseDraft]) -> None:

@@ -12,18 +12,19 @@ from batches.scoring import registry
 from batches.scoring.assertions import NEGATION
 from batches.scoring.complaints import clipped
 
-# promptfoo's other types: without them `is-html:` would be a text to equal instead of refused.
-_UNKNOWN_HERE = frozenset(
+# promptfoo's types: those that there are not here have to be refused, and are no text to equal.
+_THEIRS = frozenset(
     {
-        "agent-rubric", "answer-relevance", "classifier", "contains-html", "contains-sql",
-        "contains-xml", "context-faithfulness", "context-recall", "context-relevance",
-        "conversation-relevance", "factuality", "finish-reason", "g-eval", "gleu", "guardrails",
-        "icontains-all", "icontains-any", "is-html", "is-refusal", "is-sql",
-        "is-valid-function-call", "is-valid-openai-function-call", "is-valid-openai-tools-call",
-        "is-xml", "max-score", "meteor", "model-graded-closedqa", "model-graded-factuality",
-        "moderation", "perplexity", "perplexity-score", "pi", "search-rubric", "select-best",
-        "tool-call-f1", "trace-error-spans", "trace-span-count", "trace-span-duration",
-        "word-count",
+        "agent-rubric", "answer-relevance", "bleu", "classifier", "contains-html",
+        "contains-json", "contains-sql", "contains-xml", "context-faithfulness",
+        "context-recall", "context-relevance", "conversation-relevance", "factuality",
+        "finish-reason", "g-eval", "gleu", "guardrails", "icontains-all", "icontains-any",
+        "is-html", "is-json", "is-refusal", "is-sql", "is-valid-function-call",
+        "is-valid-openai-function-call", "is-valid-openai-tools-call", "is-xml",
+        "llm-rubric", "max-score", "meteor", "model-graded-closedqa",
+        "model-graded-factuality", "moderation", "perplexity", "perplexity-score", "pi",
+        "regex", "rouge-n", "search-rubric", "select-best", "similar", "tool-call-f1",
+        "trace-error-spans", "trace-span-count", "trace-span-duration", "word-count",
     }
 )  # fmt: skip
 _ALIASES = {"grade": "llm-rubric"}
@@ -73,8 +74,7 @@ def _is_type(base: str, *, has_value: bool) -> bool:
     if base in registry.CODE or base in registry.ELSEWHERE:
         # `file` or `python` alone is a word that an answer may have to equal.
         return has_value
-    known = base in registry.KINDS or base in registry.PLANNED or base in _ALIASES
-    return known or base in _UNKNOWN_HERE
+    return base in registry.KINDS or base in _ALIASES or base in _THEIRS
 
 
 def _assertion(type_: str, typed: re.Match[str]) -> dict[str, object]:

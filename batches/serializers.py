@@ -6,8 +6,9 @@ from rest_framework import serializers
 
 from access.api.serializers import OwnedSerializer, StrictModelSerializer, StrictSerializer
 from access.secrets import UnreadableSecret
-from batches import batches, endpoints
+from batches import batches, cases, endpoints
 from batches.batches import MAX_CONCURRENCY, MAX_REPEATS
+from batches.imports import formats
 from batches.models import Batch, BatchStatus, Job, ModelEndpoint, Provider, TestCase, TestSuite
 
 _OWNED = OwnedSerializer.Meta.fields
@@ -127,12 +128,53 @@ class TestCaseSerializer(OwnedSerializer):
         read_only_fields = ("content_hash", "added_in")
 
 
-class ImportSerializer(StrictSerializer):
-    format = serializers.ChoiceField(choices=["jsonl"])
-    content = serializers.CharField(trim_whitespace=False)
+class ImportOptionsSerializer(StrictSerializer):
     replace = serializers.BooleanField(
         default=False, help_text="Remove the suite's cases that are not in the import."
     )
+    dry_run = serializers.BooleanField(
+        default=False, help_text="Say what would happen, and change nothing."
+    )
+    prompt = serializers.CharField(
+        default="",
+        allow_blank=True,
+        trim_whitespace=False,
+        max_length=cases.MAX_TEXT_CHARACTERS,
+        help_text="The template for promptfoo's tests where the file has none.",
+    )
+    scorer = serializers.ChoiceField(
+        choices=formats.SCORERS,
+        required=False,
+        help_text="How OpenAI-evals and Inspect samples compare with their reference answers.",
+    )
+
+
+class ImportSerializer(ImportOptionsSerializer):
+    format = serializers.ChoiceField(choices=list(formats.FORMATS))
+    content = serializers.CharField(trim_whitespace=False)
+
+
+class ImportFileSerializer(ImportOptionsSerializer):
+    """A form with a file. Without `format` the file's name and beginning tell."""
+
+    file = serializers.FileField()
+    format = serializers.ChoiceField(choices=list(formats.FORMATS), required=False)
+
+
+class PreviewedCaseSerializer(serializers.Serializer[Any]):
+    """One of the first cases of an import, and what it would be."""
+
+    change = serializers.ChoiceField(choices=["added", "changed", "unchanged"])
+    key = serializers.CharField()
+    prompt = serializers.CharField(allow_null=True)
+    messages = serializers.ListField(child=MessageSerializer(), allow_null=True)
+    variables = serializers.DictField()
+    expected = serializers.CharField(allow_null=True)
+    assertions = serializers.ListField(child=serializers.DictField())
+    tags = serializers.ListField(child=serializers.CharField())
+    weight = serializers.FloatField()
+    threshold = serializers.FloatField(allow_null=True)
+    metadata = serializers.DictField()
 
 
 class ImportedSerializer(serializers.Serializer[Any]):
@@ -141,6 +183,14 @@ class ImportedSerializer(serializers.Serializer[Any]):
     removed = serializers.IntegerField()
     unchanged = serializers.IntegerField()
     version = serializers.IntegerField()
+    notes = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="What of the file is in no case; left out where there is nothing to say.",
+    )
+    cases = PreviewedCaseSerializer(
+        many=True, required=False, help_text="The first cases, after a dry_run."
+    )
 
 
 class BatchConfigSerializer(StrictSerializer):

@@ -1,19 +1,24 @@
 """Test suites and their versions. A case is never edited: its row is removed and another added."""
 
 import hashlib
+import itertools
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Max
 
 from access import audit, rows
 from access.actors import Actor
 from access.errors import Invalid
-from batches import cases
+from batches import case_rows, cases
 from batches.cases import CaseDraft
 from batches.models import TestCase, TestSuite
+from batches.scoring.fields import settled
 from batches.users import refuse_if_used
 
 # What one batch can run in reasonable time, and one version be compared by.
@@ -31,6 +36,42 @@ class Import:
     removed: int
     unchanged: int
     version: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What an import would do, and of the first cases what would become of each.
+
+    That is `added`, `changed` or `unchanged`.
+    """
+
+    outcome: Import
+    first: list[tuple[str, CaseDraft]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which drafts are new, which take a row's place, and which rows go for good."""
+
+    fresh: list[CaseDraft]
+    edited: list[CaseDraft]
+    unchanged: int
+    # The rows of `edited`, by key, and of what is removed.
+    replaced: dict[str, tuple[uuid.UUID, int]]
+    removed: list[uuid.UUID]
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.fresh or self.edited or self.removed)
+
+    def outcome(self, version: int) -> Import:
+        return Import(
+            added=len(self.fresh),
+            changed=len(self.edited),
+            removed=len(self.removed),
+            unchanged=self.unchanged,
+            version=version,
+        )
 
 
 def create(actor: Actor, **fields: Any) -> TestSuite:
@@ -97,34 +138,34 @@ def put(
     _refuse_repeated_keys(drafts)
     with transaction.atomic():
         suite = rows.locked(suite)
-        current = {case.key: case for case in TestCase.objects.filter(suite=suite).current()}
-        wanted = {draft.key: draft for draft in drafts}
-        fresh = [draft for draft in drafts if draft.key not in current]
-        edited = [
-            draft
-            for draft in drafts
-            if draft.key in current and not same(current[draft.key], draft)
-        ]
-        gone = [case.pk for key, case in current.items() if replace and key not in wanted]
-        gone += [current[draft.key].pk for draft in edited]
-        if len(current) - len(gone) + len(fresh) + len(edited) > MAX_CASES:
-            raise Invalid(f"A suite holds at most {MAX_CASES:,} cases.")
-        if fresh or gone:
-            positions = {draft.key: current[draft.key].position for draft in edited}
-            _next_version(suite, gone, [*edited, *fresh], positions)
+        plan = _plan(suite, drafts, replace=replace)
+        if plan.changes:
+            _next_version(suite, plan)
             audit.record(
                 actor,
                 "suite.cases_changed",
                 suite,
-                {"version": suite.version, "added": len(fresh), "changed": len(edited)},
+                {"version": suite.version, "added": len(plan.fresh), "changed": len(plan.edited)},
             )
-        return Import(
-            added=len(fresh),
-            changed=len(edited),
-            removed=len(gone) - len(edited),
-            unchanged=len(drafts) - len(fresh) - len(edited),
-            version=suite.version,
-        )
+        return plan.outcome(suite.version)
+
+
+def preview(
+    suite: TestSuite, drafts: Sequence[CaseDraft], *, replace: bool = False, shown: int = 10
+) -> Preview:
+    """Return what `put` would do at this moment, and change nothing.
+
+    Raises:
+        Invalid: `put` would refuse.
+    """
+    _refuse_repeated_keys(drafts)
+    plan = _plan(suite, drafts, replace=replace)
+    fate = dict.fromkeys((draft.key for draft in plan.fresh), "added")
+    fate |= dict.fromkeys(plan.replaced, "changed")
+    return Preview(
+        plan.outcome(suite.version + plan.changes),
+        [(fate.get(draft.key, "unchanged"), draft) for draft in drafts[:shown]],
+    )
 
 
 def remove(actor: Actor, suite: TestSuite, case: TestCase) -> None:
@@ -132,7 +173,7 @@ def remove(actor: Actor, suite: TestSuite, case: TestCase) -> None:
     with transaction.atomic():
         suite = rows.locked(suite)
         if TestCase.objects.filter(pk=case.pk).current().exists():
-            _next_version(suite, [case.pk], [], {})
+            _next_version(suite, _Plan([], [], 0, {}, [case.pk]))
             audit.record(actor, "suite.case_removed", suite, {"key": case.key})
 
 
@@ -141,58 +182,83 @@ def draft_of(case: TestCase) -> CaseDraft:
     return cases.draft({name: getattr(case, name) for name in cases.FIELDS})
 
 
-def same(case: TestCase, draft: CaseDraft) -> bool:
-    """Whether storing `draft` would change nothing that anybody can see."""
-    return (
-        case.content_hash == cases.content_hash(draft)
-        and case.tags == list(draft.tags)
-        and case.metadata == draft.metadata
-    )
+def exported(
+    suite: TestSuite, acting: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Iterator[CaseDraft]:
+    """Yield the cases of the version that `suite` was read in, in their order.
+
+    Each page is read in a transaction of its own, opened by `acting`: whoever reads slowly holds
+    nothing, and since rows are never edited the pages are of one version all the same.
+    """
+    of_version = TestCase.objects.filter(suite=suite).of_version(suite.version)
+    last = -1
+    while True:
+        with acting():
+            page = list(of_version.filter(position__gt=last).order_by("position")[:_CHUNK])
+        yield from map(draft_of, page)
+        if len(page) < _CHUNK:
+            return
+        last = page[-1].position
 
 
-def _next_version(
-    suite: TestSuite,
-    gone: Sequence[uuid.UUID],
-    drafts: Sequence[CaseDraft],
-    positions: dict[str, int],
-) -> None:
+def _plan(suite: TestSuite, drafts: Sequence[CaseDraft], *, replace: bool) -> _Plan:
+    """Compare drafts with the suite's current cases.
+
+    Raises:
+        Invalid: there would be too many cases.
+    """
+    current = {
+        key: (pk, position, _seen(content_hash, tags, metadata))
+        for pk, key, position, content_hash, tags, metadata in TestCase.objects.filter(suite=suite)
+        .current()
+        .order_by()
+        .values_list("pk", "key", "position", "content_hash", "tags", "metadata")
+        .iterator(chunk_size=_CHUNK)
+    }
+    fresh, edited, replaced = [], [], {}
+    for draft in drafts:
+        row = current.pop(draft.key, None)
+        if row is None:
+            fresh.append(draft)
+        elif row[2] != _seen(cases.content_hash(draft), list(draft.tags), draft.metadata):
+            edited.append(draft)
+            replaced[draft.key] = row[:2]
+    kept = 0 if replace else len(current)
+    if len(drafts) + kept > MAX_CASES:
+        raise Invalid(f"A suite holds at most {MAX_CASES:,} cases.")
+    removed = [pk for pk, _, _ in current.values()] if replace else []
+    return _Plan(fresh, edited, len(drafts) - len(fresh) - len(edited), replaced, removed)
+
+
+def _seen(content_hash: str, tags: list[str], metadata: object) -> tuple[str, str]:
+    """Return what differs where storing a case again would change what anybody can see."""
+    shown = json.dumps([tags, settled(metadata)], sort_keys=True)
+    return content_hash, shown
+
+
+def _next_version(suite: TestSuite, plan: _Plan) -> None:
     """Write version + 1. The suite's row is locked by the caller."""
     suite.version += 1
-    TestCase.objects.filter(pk__in=gone).update(removed_in=suite.version)
-    last = (
-        TestCase.objects.filter(suite=suite).order_by("-position").values_list("position").first()
+    gone = [*plan.removed, *(pk for pk, _ in plan.replaced.values())]
+    for start in range(0, len(gone), _CHUNK):
+        chunk = TestCase.objects.filter(pk__in=gone[start : start + _CHUNK])
+        chunk.update(removed_in=suite.version)
+    highest = TestCase.objects.filter(suite=suite).aggregate(Max("position", default=-1))
+    ends = itertools.count(highest["position__max"] + 1)
+    placed = itertools.chain(
+        ((draft, plan.replaced[draft.key][1]) for draft in plan.edited),
+        zip(plan.fresh, ends, strict=False),
     )
-    end = last[0] + 1 if last else 0
-    fresh = []
-    for draft in drafts:
-        position = positions.get(draft.key)
-        if position is None:
-            position, end = end, end + 1
-        fresh.append(_row(suite, draft, position))
-    TestCase.objects.bulk_create(fresh, batch_size=_CHUNK)
-    pairs = list(
-        TestCase.objects.filter(suite=suite)
-        .current()
-        .order_by("position")
-        .values_list("key", "content_hash")
-    )
-    suite.case_count = len(pairs)
-    suite.content_hash = hashlib.sha256(
-        "\n".join(f"{key} {content_hash}" for key, content_hash in pairs).encode()
-    ).hexdigest()
+    while page := list(itertools.islice(placed, _CHUNK)):
+        case_rows.insert(suite, page)
+    hashed, count = hashlib.sha256(), 0
+    pairs = TestCase.objects.filter(suite=suite).current().order_by("position")
+    for key, content_hash in pairs.values_list("key", "content_hash").iterator(chunk_size=_CHUNK):
+        hashed.update(("\n" if count else "").encode() + f"{key} {content_hash}".encode())
+        count += 1
+    suite.case_count = count
+    suite.content_hash = hashed.hexdigest()
     suite.save(update_fields=["version", "case_count", "content_hash", "updated_at"])
-
-
-def _row(suite: TestSuite, draft: CaseDraft, position: int) -> TestCase:
-    return TestCase(
-        project_id=suite.project_id,
-        user_id=suite.user_id,
-        suite=suite,
-        position=position,
-        content_hash=cases.content_hash(draft),
-        added_in=suite.version,
-        **draft.as_json(),
-    )
 
 
 def _refuse_repeated_keys(drafts: Sequence[CaseDraft]) -> None:

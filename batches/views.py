@@ -1,6 +1,5 @@
 """The API of endpoints, suites and batches: read the request, call one domain function, answer."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
@@ -12,17 +11,20 @@ from rest_framework.response import Response
 
 from access import audit
 from access.api.pagination import PagesByKey
+from access.api.parsing import FormParser, StrictJSONParser
 from access.api.views import ApiView
 from access.errors import Invalid
 from batches import batches, budgets, calls, cases, endpoints, suites
 from batches.filters import BatchFilter, JobFilter
-from batches.imports import jsonl
+from batches.imports import formats, jsonl
+from batches.imports.files import Options
 from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
 from batches.serializers import (
     BatchChangeSerializer,
     BatchSerializer,
     CheckSerializer,
     ImportedSerializer,
+    ImportFileSerializer,
     ImportSerializer,
     JobSerializer,
     ModelEndpointSerializer,
@@ -176,15 +178,42 @@ class OneTestCase(_OfSuite):
 
 class ImportCases(_OfSuite):
     serializer_class = ImportSerializer
+    parser_classes = (StrictJSONParser, FormParser)
     max_body_bytes = settings.EVALSCHED_MAX_BODY_IMPORT_BYTES
+    # Reading a large file takes seconds, in which no transaction has to be open.
+    calls_out = True
 
-    @extend_schema(responses=ImportedSerializer)
+    @extend_schema(
+        request={
+            "application/json": ImportSerializer,
+            "multipart/form-data": ImportFileSerializer,
+        },
+        responses=ImportedSerializer,
+    )
     def post(self, request: Request, suite_id: Any) -> Response:
         """Import cases, all or nothing. The same content twice changes nothing."""
+        with self.acting():
+            suite = self.suite()
         given = self.given()
-        drafts = jsonl.parse(given["content"])
-        done = suites.put(self.actor, self.suite(), drafts, replace=given["replace"])
-        return Response(vars(done))
+        file = given.get("file")
+        parsed = formats.parse(
+            given["content"] if file is None else file.read(),
+            format_=given.get("format", ""),
+            name="" if file is None else file.name,
+            options=Options(prompt=given["prompt"], scorer=given.get("scorer", "")),
+        )
+        notes = {"notes": list(parsed.notes)} if parsed.notes else {}
+        with self.acting():
+            if given["dry_run"]:
+                found = suites.preview(suite, parsed.drafts, replace=given["replace"])
+                first = [{"change": change, **draft.as_json()} for change, draft in found.first]
+                return Response({**vars(found.outcome), **notes, "cases": first})
+            done = suites.put(self.actor, suite, parsed.drafts, replace=given["replace"])
+        return Response({**vars(done), **notes})
+
+    def get_serializer_class(self) -> Any:
+        form = (self.request.content_type or "").startswith(FormParser.media_type)
+        return ImportFileSerializer if form else ImportSerializer
 
 
 class ExportCases(_OfSuite):
@@ -198,8 +227,8 @@ class ExportCases(_OfSuite):
     def get(self, request: Request, suite_id: Any) -> StreamingHttpResponse:
         """The suite's current cases as JSONL, one a line; importing it changes nothing."""
         with self.acting():
-            rows = list(self.current())
-        lines: Iterator[str] = jsonl.dump(suites.draft_of(case) for case in rows)
+            suite = self.suite()
+        lines = jsonl.dump(suites.exported(suite, self.acting))
         return StreamingHttpResponse(lines, content_type="application/x-ndjson")
 
 

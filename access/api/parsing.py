@@ -1,13 +1,18 @@
-"""How a request's body becomes data: strict JSON, bounded before it is read."""
+"""How a request's body becomes data: strict JSON or a form, bounded before it is read."""
 
+import io
 from collections.abc import Mapping
 from typing import IO, Any
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
+from django.core.files.uploadhandler import MemoryFileUploadHandler
+from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
 
 from access import strict_json
+from access.errors import Invalid
 
 
 class PayloadTooLarge(APIException):
@@ -29,9 +34,50 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
-        view = (parser_context or {}).get("view")
-        limit = getattr(view, "max_body_bytes", None) or settings.EVALSCHED_MAX_BODY_BYTES
+        limit = _limit(parser_context)
         return strict_json.loads(bounded(stream, limit), max_bytes=limit)
+
+
+class FormParser(BaseParser):
+    """A form with a file, read into memory like any other body. Each field occurs once."""
+
+    media_type = "multipart/form-data"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        body = bounded(stream, _limit(parser_context))
+        meta = {"CONTENT_TYPE": media_type or self.media_type, "CONTENT_LENGTH": len(body)}
+        handler = _InMemory()
+        try:
+            fields, files = MultiPartParser(meta, io.BytesIO(body), [handler], "utf-8").parse()
+        except (MultiPartParserError, SuspiciousOperation):
+            raise Invalid("This is no form as multipart/form-data has them.") from None
+        sent: dict[str, Any] = {}
+        for name, values in (*fields.lists(), *files.lists()):
+            if len(values) > 1 or name in sent:
+                raise Invalid.field(name[:100], "This field occurs twice.")
+            sent[name] = values[0]
+        for name, value in sent.items():
+            if strict_json.unstorable(name + (value if isinstance(value, str) else "")):
+                raise Invalid.field(ascii(name)[:100], strict_json.UNSTORABLE)
+        return sent
+
+
+class _InMemory(MemoryFileUploadHandler):
+    """Keeps files in memory: the body is there already, and within its limit."""
+
+    def handle_raw_input(self, *args: Any, **kwargs: Any) -> None:
+        self.activated = True
+
+
+def _limit(parser_context: Mapping[str, Any] | None) -> int:
+    view = (parser_context or {}).get("view")
+    limit: int = getattr(view, "max_body_bytes", None) or settings.EVALSCHED_MAX_BODY_BYTES
+    return limit
 
 
 def bounded(stream: IO[Any], limit: int) -> bytes:

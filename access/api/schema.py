@@ -28,7 +28,7 @@ _COMMON = {
     "406": "Only JSON is answered.",
     "409": "The object's state, or a user of it, does not allow this.",
     "413": "The body is too large.",
-    "415": "The body must be application/json.",
+    "415": "The body is of a type that is not taken here; mostly only application/json is.",
     "429": "Too many requests; Retry-After says how long to wait.",
     "503": "The database or the broker is away; Retry-After says when to try again.",
 }

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django import forms
@@ -163,7 +164,7 @@ def _turns(text: str) -> list[dict[str, str]] | None:
     return turns or None
 
 
-def as_turns(messages_: list[dict[str, str]]) -> str:
+def as_turns(messages_: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(f"{_TURN}{turn['role']}\n{turn['content']}" for turn in messages_)
 
 

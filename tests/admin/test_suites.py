@@ -1,6 +1,7 @@
 """Suites in the admin: importing files, and cases that are written by hand."""
 
 import json
+from typing import Any
 
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
@@ -46,6 +47,49 @@ class TestSuites:
         assert "Nothing was imported." in sentence
         assert "Line 2" in sentence
         assert not TestCase.objects.exists()
+
+    def preview(self, browser: Client, suite: TestSuite, name: str, content: str) -> Any:
+        file = SimpleUploadedFile(name, content.encode())
+        return browser.post(url_of(suite, "import"), {"file": file, "preview": "1"})
+
+    def test_a_preview_shows_what_would_happen(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=2)
+        content = "key,prompt,country\ncase-1,Say <1>.,x\nnew,Hello,y\n"
+
+        page = self.preview(browser, suite, "cases.csv", content)
+
+        text = page.content.decode()
+        assert "1 added, 1 changed, 0 removed, 0 unchanged." in text
+        assert "It would become version 2." in text
+        assert "Columns that became variables: country." in text
+        assert "Say &lt;1&gt;." in text
+        assert [row["change"] for row in page.context["rows"]] == ["changed", "added"]
+        assert TestSuite.objects.get().version == 1
+        assert TestCase.objects.count() == 2
+
+    def test_a_preview_names_the_bad_rows(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=0)
+
+        page = self.preview(browser, suite, "cases.csv", "prompt,weight\na,1\nb,0\nc,d\n")
+
+        assert [sentence[:7] for sentence in page.context["refused"]] == ["Line 3:", "Line 4:"]
+
+    def test_a_preview_without_a_file_says_so(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=0)
+
+        page = browser.post(url_of(suite, "import"), {"preview": "1"})
+
+        assert page.context["refused"] == ["Choose a file first."]
+
+    def test_an_export_is_a_file_that_changes_nothing(self, browser: Client, own: Actor) -> None:
+        suite = make_suite(own, cases=3, name="My suite")
+
+        answer = browser.get(url_of(suite, "export"))
+        content = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+
+        assert answer["Content-Disposition"] == 'attachment; filename="my-suite-v1.jsonl"'
+        assert "0 added, 0 changed, 0 removed, 3 unchanged" in self.post(browser, suite, content)
+        assert TestSuite.objects.get().version == 1
 
     def test_cases_come_in_pages(self, browser: Client, own: Actor) -> None:
         suite = make_suite(own, cases=60)

@@ -220,7 +220,10 @@ OF_TIME = {
     "/backfill": {"start": "2025-01-01T00:00:00Z", "end": "2025-01-01T05:00:00Z"},
 }
 # What has to name something, or be something, for a request to be taken.
-AIMED = ("test_suite_id", "model_id", "username", "content", "baseline", "candidate")
+AIMED = (
+    *("test_suite_id", "model_id", "username", "baseline", "candidate"),
+    *("format", "content", "file"),
+)
 
 
 @pytest.fixture
@@ -250,7 +253,9 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
     browser.force_login(actor.user)
     cookies = {"sessionid": browser.cookies["sessionid"].value, "csrftoken": token}
     ids = {name: str(thing.pk) for name, thing in things.items()}
-    return Trial(cookies, ids | {"username": make_user().username, "content": '{"prompt": "x"}'})
+    case = '{"prompt": "x"}'
+    ids |= {"username": make_user().username, "format": "jsonl", "content": case, "file": case}
+    return Trial(cookies, ids)
 
 
 @pytest.mark.timeout(300)

@@ -5,9 +5,12 @@ import time
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 
 from access.actors import Actor
+from batches import suites
 from batches.models import TestCase, TestSuite
+from batches.views import ImportCases
 from tests.clients import Api
 from tests.factories import make_actor, make_schedule, make_suite
 
@@ -292,6 +295,164 @@ def test_ten_thousand_cases_are_imported_in_seconds(
     assert between - started < 30
 
 
+def test_a_dry_run_says_what_would_happen_and_changes_nothing(api: Api, suite: TestSuite) -> None:
+    _import(api, suite, ONE, TWO)
+    before = _shown(api, suite)
+
+    found = _import(api, suite, TWO | {"expected": "two"}, THREE, replace=True, dry_run=True).json()
+
+    cases = found.pop("cases")
+    assert found == {"added": 1, "changed": 1, "removed": 1, "unchanged": 0, "version": 2}
+    assert [(case["key"], case["change"]) for case in cases] == [
+        ("two", "changed"),
+        ("three", "added"),
+    ]
+    assert (cases[0]["expected"], cases[1]["messages"]) == ("two", THREE["messages"])
+    assert _shown(api, suite) == before
+    assert TestCase.objects.count() == 2
+
+
+def test_a_dry_run_of_what_is_there_already_makes_no_version(api: Api, suite: TestSuite) -> None:
+    _import(api, suite, ONE)
+
+    found = _import(api, suite, ONE, dry_run=True).json()
+
+    assert (found["version"], found["unchanged"]) == (1, 1)
+    assert found["cases"][0]["change"] == "unchanged"
+
+
+def test_a_dry_run_is_refused_like_the_import(api: Api, suite: TestSuite) -> None:
+    answers = [_import(api, suite, ONE, {}, dry_run=dry_run) for dry_run in (True, False)]
+
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert answers[0].json()["details"] == answers[1].json()["details"]
+
+
+@pytest.mark.parametrize(
+    ("format_", "content", "options"),
+    [
+        ("csv", "key,prompt\none,Say 1.\n", {}),
+        ("promptfoo", "tests: [{description: one, vars: {prompt: Say 1.}}]", {}),
+        ("promptfoo", "q,__description\nSay 1.,one\n", {"prompt": "{{ q }}"}),
+        ("openai-evals", '{"input": "Say 1.", "ideal": "1"}', {"scorer": "includes"}),
+        ("inspect", '{"id": "one", "input": "Say 1.", "target": "1"}', {}),
+    ],
+)
+def test_other_formats_are_imported_once(
+    format_: str, content: str, options: dict[str, str], api: Api, suite: TestSuite
+) -> None:
+    answers = [
+        _import(api, suite, format=format_, content=content, **options).json() for _ in range(2)
+    ]
+
+    assert [(done["added"], done["unchanged"], done["version"]) for done in answers] == [
+        (1, 0, 1),
+        (0, 1, 1),
+    ]
+
+
+def test_what_is_left_out_of_a_file_is_said(api: Api, suite: TestSuite) -> None:
+    content = "providers: [x]\ntests: [{vars: {prompt: Say 1.}}]"
+
+    done = _import(api, suite, format="promptfoo", content=content).json()
+
+    assert done["notes"] == ["Left out, as it is no part of a case: providers."]
+
+
+def test_a_file_with_code_is_refused_naming_the_line(api: Api, suite: TestSuite) -> None:
+    content = "prompt,__expected\nSay 1.,equals: 1\nSay 2.,python: True\n"
+
+    answer = _import(api, suite, format="promptfoo", content=content)
+
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith("Line 3, column 8: __expected: python would run")
+    assert not TestCase.objects.exists()
+
+
+def test_a_ragged_table_imports_nothing(api: Api, suite: TestSuite) -> None:
+    answer = _import(api, suite, format="csv", content="key,prompt\na,x\nb\n")
+
+    assert answer.status_code == 400
+    assert list(answer.json()["details"]) == ["line 3"]
+    assert not TestCase.objects.exists()
+
+
+def _upload(api: Api, suite: TestSuite, name: str, content: bytes, **fields: Any) -> Any:
+    file = SimpleUploadedFile(name, content)
+    return api.post(f"/api/test-suites/{suite.pk}/import", {"file": file, **fields})
+
+
+def test_a_form_with_a_file_is_imported(api: Api, suite: TestSuite) -> None:
+    dry = _upload(api, suite, "cases.csv", b"key,prompt\none,Say 1.\n", dry_run="true").json()
+    done = _upload(api, suite, "cases.csv", b"key,prompt\none,Say 1.\n").json()
+    named = _upload(api, suite, "cases", _lines(ONE).encode(), format="jsonl", replace="true")
+
+    assert (dry["added"], done["added"], named.json()["changed"]) == (1, 1, 1)
+    assert _shown(api, suite)["version"] == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "field"),
+    [
+        (b"prompt\n", {"format": "xlsx"}, "format"),
+        (b"prompt\nx\n", {"replace": "perhaps"}, "replace"),
+        (b"prompt\nx\n", {"mode": "append"}, "mode"),
+        (b"prompt\nx\n", {"replace": ["true", "true"]}, "replace"),
+        (b"prompt\nx\n", {"prompt": "a\x00"}, "'prompt'"),
+        (b"prompt\n\xff\n", {}, "line 2"),
+        (b"", {}, "file"),
+    ],
+    ids=str,
+)
+def test_a_form_that_is_no_import_is_400(
+    content: bytes, fields: dict[str, Any], field: str, api: Api, suite: TestSuite
+) -> None:
+    answer = _upload(api, suite, "cases.csv", content, **fields)
+
+    assert answer.status_code == 400
+    assert list(answer.json()["details"]) == [field]
+    assert not TestCase.objects.exists()
+
+
+def test_a_file_whose_name_says_nothing_needs_its_format(api: Api, suite: TestSuite) -> None:
+    answer = _upload(api, suite, "cases.txt", b"prompt\nx\n")
+
+    assert answer.status_code == 400
+    assert list(answer.json()["details"]) == ["format"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"nonsense",
+        b"--x\r\n\r\n--x",
+        b"--x\r\nContent-Disposition: form-data\r\n\r\n1\r\n--x--",
+    ],
+)
+def test_a_form_that_is_none_is_400(body: bytes, api: Api, suite: TestSuite) -> None:
+    for content_type in ("multipart/form-data; boundary=x", "multipart/form-data"):
+        answer = api.send(
+            "POST", f"test-suites/{suite.pk}/import", raw=body, content_type=content_type
+        )
+
+        assert answer.status_code == 400
+        assert answer.json()["error"] == "invalid"
+
+
+def test_a_form_may_be_large_and_not_endless(
+    api: Api, suite: TestSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImportCases, "max_body_bytes", 10_000)
+
+    assert _upload(api, suite, "a.csv", b"prompt\n" + b"x" * 9_000).status_code == 200
+    assert _upload(api, suite, "a.csv", b"prompt\n" + b"x" * 10_000).status_code == 413
+
+
+def test_somebody_elses_suite_takes_no_file(api: Api) -> None:
+    assert _upload(api, make_suite(make_actor()), "a.csv", b"prompt\nx\n").status_code == 404
+
+
 # --- Exports ---------------------------------------------------------------------------------
 
 
@@ -328,6 +489,23 @@ def test_an_export_comes_as_lines_whatever_is_accepted(
     assert api.read(path, Accept=accept).status_code == 200
     missing = api.read(path.replace(str(suite.pk), str(suite.project_id)), Accept=accept)
     assert (missing.status_code, missing["Content-Type"]) == (404, "application/json")
+
+
+def test_an_export_comes_in_pages_of_one_version(
+    api: Api, actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suites, "_CHUNK", 2)
+    suite = make_suite(actor, cases=5)
+    answer = api.read(f"test-suites/{suite.pk}/export")
+    pages = iter(answer.streaming_content)
+    exported = [next(pages)]
+
+    _import(api, suite, {"key": "case-4", "prompt": "Changed."}, THREE)
+    exported += pages
+
+    keys = [json.loads(line)["key"] for line in b"".join(exported).decode().splitlines()]
+    assert keys == [f"case-{number}" for number in range(1, 6)]
+    assert b"Changed." not in b"".join(exported)
 
 
 def test_an_empty_suite_is_an_empty_file(api: Api, suite: TestSuite) -> None:

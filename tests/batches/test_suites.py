@@ -107,6 +107,49 @@ def test_removing_a_case_twice_makes_one_version() -> None:
     assert (suite.version, suite.case_count) == (2, 1)
 
 
+def test_a_preview_is_what_putting_does() -> None:
+    actor = make_actor()
+    suite = make_suite(actor, cases=3)
+    drafts = [make_case_draft(1), make_case_draft(2, prompt="Say two."), make_case_draft(8)]
+
+    found = suites.preview(suite, drafts, replace=True, shown=2)
+
+    assert [(change, draft.key) for change, draft in found.first] == [
+        ("unchanged", "case-1"),
+        ("changed", "case-2"),
+    ]
+    assert TestCase.objects.count() == 3
+    assert suites.put(actor, suite, drafts, replace=True) == found.outcome
+
+
+def test_other_tags_or_metadata_are_a_change() -> None:
+    actor = make_actor()
+    suite = make_suite(actor, cases=[make_case_draft(1, metadata={"a": 0.5})])
+
+    same = suites.put(actor, suite, [make_case_draft(1, metadata={"a": 0.5})])
+    tagged = suites.put(actor, suite, [make_case_draft(1, metadata={"a": 0.5}, tags=["t"])])
+    noted = suites.put(actor, suite, [make_case_draft(1, metadata={"a": True}, tags=["t"])])
+
+    assert [done.changed for done in (same, tagged, noted)] == [0, 1, 1]
+
+
+def test_many_cases_are_written_in_chunks_and_keep_their_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(suites, "_CHUNK", 2)
+    actor = make_actor()
+    suite = make_suite(actor, cases=7)
+    hashed = suite.content_hash
+
+    suites.put(actor, suite, [make_case_draft(n, prompt="Say it.") for n in range(1, 8)])
+    suites.put(actor, suite, [make_case_draft(n) for n in range(1, 8)])
+
+    suite.refresh_from_db()
+    assert keys(suite) == [f"case-{n}" for n in range(1, 8)]
+    assert (suite.version, suite.content_hash) == (3, hashed)
+    assert [draft.key for draft in suites.exported(suite)] == keys(suite)
+
+
 def test_a_key_that_occurs_twice_is_refused_by_its_place() -> None:
     actor = make_actor()
     suite = make_suite(actor, cases=0)

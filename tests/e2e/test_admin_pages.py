@@ -11,7 +11,7 @@ import pytest
 from django.contrib import admin
 from django.db import models
 from django.test import Client
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, FilePayload, Page
 from pytest_django.live_server_helper import LiveServer
 
 from access.actors import Actor
@@ -245,6 +245,29 @@ def test_rows_of_assertions_can_be_added(visit: Visit, own: Actor) -> None:
     page.wait_for_url(f"**{url_of(suite)}")
 
     assert TestCase.objects.get().assertions == [{"type": "contains", "value": "5"}]
+
+
+def test_a_file_is_previewed_and_then_imported(visit: Visit, own: Actor) -> None:
+    suite = make_suite(own, cases=1)
+    page = visit.open(url_of(suite))
+
+    def choose(content: str) -> None:
+        file = FilePayload(name="cases.csv", mimeType="text/csv", buffer=content.encode())
+        page.set_input_files("#import [name=file]", file)
+        page.get_by_role("button", name="Preview").click()
+
+    choose("prompt,weight\nx,0\n")
+    page.wait_for_selector("#import-preview >> text=Line 2: Column 3, weight")
+    choose("key,prompt\ncase-1,Say one.\nnew,Hello\n")
+    page.wait_for_selector("#import-preview >> text=1 added, 1 changed")
+    before = TestSuite.objects.get().version
+    keep_picture(page, "import-preview")
+    fits = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.locator("#import").get_by_role("button", name="Import", exact=True).click()
+    page.wait_for_selector("text=Imported as version 2: 1 added, 1 changed")
+
+    assert (before, fits) == (1, True)
+    assert visit.complaints == []
 
 
 def test_logging_in_leads_home(chromium: Browser, live_server: LiveServer, own: Actor) -> None:

@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 
 from access.errors import Invalid
 from batches.cases import CaseDraft, content_hash, draft
-from batches.imports import jsonl
-from batches.imports.jsonl import ImportRefused, dump, parse
+from batches.imports import files, jsonl
+from batches.imports.files import ImportRefused
+from batches.imports.jsonl import dump
+
+
+def parse(content: bytes | str) -> list[CaseDraft]:
+    return jsonl.parse(content).drafts
 
 
 def refusal(content: bytes | str) -> ImportRefused:
@@ -93,7 +98,7 @@ def test_an_import_is_all_or_nothing_and_names_every_bad_line() -> None:
 def test_a_file_that_is_bad_throughout_is_given_up_early() -> None:
     error = refusal("x\n" * 50_000)
 
-    assert len(error.details) == jsonl.MAX_BAD_LINES
+    assert len(error.details) == files.MAX_BAD_CASES
 
 
 def test_a_file_that_is_hard_to_look_through_is_given_up_after_a_line() -> None:
@@ -122,7 +127,7 @@ def test_a_line_that_occurs_twice_is_refused_as_a_repeated_key() -> None:
 
 
 def test_more_cases_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonl, "MAX_CASES", 2)
+    monkeypatch.setattr(files, "MAX_CASES", 2)
     lines = [json.dumps({"prompt": str(number)}) for number in range(3)]
 
     assert len(parse("\n".join(lines[:2]) + "\n\n")) == 2
@@ -135,7 +140,7 @@ def test_more_cases_than_the_limit_are_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_a_file_over_the_limit_is_refused_unread(
     monkeypatch: pytest.MonkeyPatch, convert: Callable[[bytes], bytes | str]
 ) -> None:
-    monkeypatch.setattr(jsonl, "MAX_BYTES", 10)
+    monkeypatch.setattr(files, "MAX_BYTES", 10)
 
     assert "at most" in refusal(convert(b'{"prompt": "x"}')).message
 

@@ -1,0 +1,281 @@
+"""Files of each format become the cases that their authors meant."""
+
+from pathlib import Path
+
+import pytest
+
+from access.errors import Invalid
+from batches import cases, scoring
+from batches.cases import CaseDraft
+from batches.imports import formats
+from batches.imports.files import Options, Parsed
+from batches.scoring import Answer
+
+FILES = Path(__file__).parent / "files"
+
+
+def read(name: str, **options: str) -> Parsed:
+    content = (FILES / name).read_bytes()
+    return formats.parse(content, name=name, options=Options(**options))
+
+
+def expects(case: CaseDraft) -> list[dict[str, object]]:
+    return [assertion.as_json() for assertion in case.assertions]
+
+
+def sent(case: CaseDraft) -> list[tuple[str, str]]:
+    return [(turn["role"], turn["content"]) for turn in cases.rendered(case)]
+
+
+def passes(case: CaseDraft, output: str) -> bool | None:
+    answer = Answer(output, latency_ms=1, cost=None)
+    return scoring.score(
+        case.assertions, answer, variables=case.variables, threshold=case.threshold
+    ).passed
+
+
+def test_a_promptfoo_configuration_with_prompts_defaults_templates_and_lists() -> None:
+    parsed = read("translation.yaml")
+
+    greeting, formal, *answers = parsed.drafts
+    assert (greeting.key, formal.key) == ("Greeting:prompt-1", "Greeting:formal")
+    assert sent(greeting) == [("user", "Translate into French: Hello world")]
+    assert sent(formal) == [
+        ("system", "You translate formally into French."),
+        ("user", "Hello world"),
+    ]
+    assert expects(greeting) == [
+        {"type": "latency", "threshold": 4000},
+        {"type": "not-icontains", "value": "sorry", "weight": 0.5},
+        {"type": "contains-any", "value": ["Bonjour", "Salut"], "metric": "greeting"},
+    ]
+    assert (greeting.threshold, formal.threshold) == (0.8, 0.8)
+    assert greeting.metadata == {"description": "Greeting", "team": "locale"}
+    assert [(case.variables["language"], case.key.partition(":")[2]) for case in answers] == [
+        ("German", "prompt-1"),
+        ("German", "formal"),
+        ("Spanish", "prompt-1"),
+        ("Spanish", "formal"),
+    ]
+    assert len({case.key for case in answers}) == 4
+    assert {case.variables["input"] for case in answers} == {"yes"}
+    assert all(expects(case) == [{"type": "contains", "value": "{{tone}}"}] for case in answers)
+    assert passes(answers[0], "How polite.")
+    assert answers[0].metadata == {"team": "answers"}
+    assert parsed.notes == (
+        "Left out, as it is no part of a case: description.",
+        "Left out, as it is no part of a case: providers.",
+    )
+
+
+def test_a_promptfoo_configuration_with_one_prompt_objects_and_merged_variables() -> None:
+    first, second = read("questions.yaml").drafts
+
+    assert sent(first) == [("user", "Please. Answer briefly: What is 2 + 2? Ada")]
+    assert sent(second) == [("user", 'Please. Answer briefly: Is {"a": 1} JSON? Ada')]
+    assert first.variables == {"question": "What is 2 + 2?", "user.name": "Ada", "user.age": 36}
+    assert expects(first) == [
+        {"type": "equals", "value": "4"},
+        {"type": "levenshtein", "value": "four", "threshold": 3},
+    ]
+    assert expects(second) == [
+        {"type": "icontains", "value": "yes"},
+        {"type": "cost", "threshold": "0.002"},
+    ]
+
+
+def test_promptfoo_tests_in_csv() -> None:
+    france, berlin = read("capitals.csv").drafts
+
+    assert france.key == "France"
+    assert sent(france) == [("user", "What is the capital of France?")]
+    assert expects(france) == [
+        {"type": "contains", "value": "Paris", "metric": "capital"},
+        {"type": "not-icontains", "value": "London", "metric": "capital"},
+    ]
+    assert france.threshold == 0.5
+    assert france.metadata == {"description": "France", "level": "easy", "tags": ["geo", "europe"]}
+    assert berlin.key.startswith("test-")
+    assert sent(berlin) == [("user", "Which city, of the two, is a capital: Bonn or Berlin?")]
+    assert expects(berlin) == [
+        {"type": "equals", "value": "Berlin"},
+        {"type": "levenshtein", "value": "Berlin", "threshold": 3},
+        {"type": "contains-any", "value": 'Berlin, "the first, or so"'},
+    ]
+    assert passes(berlin, "Berlin")
+    assert berlin.threshold is None
+
+
+def test_promptfoo_tests_in_csv_with_a_prompt_from_outside() -> None:
+    content = "language,text,__prefix\nFrench,Hello,Now: \n"
+
+    (case,) = formats.parse(
+        content, format_="promptfoo", options=Options(prompt="{{ text }} in {{ language }}?")
+    ).drafts
+
+    assert sent(case) == [("user", "Now: Hello in French?")]
+
+
+def test_openai_evals_samples_of_either_shape() -> None:
+    parsed = read("match.jsonl")
+
+    chat, text, braces = parsed.drafts
+    assert sent(chat) == [
+        ("system", "Answer with one word."),
+        ("user", "1+1?"),
+        ("assistant", "2"),
+        ("user", "Capital of France?"),
+    ]
+    assert expects(chat) == [{"type": "starts-with", "value": "Paris"}]
+    assert text.prompt == "Q: Complete: to be or\nA:"
+    assert [passes(text, output) for output in ("Not to be.", "not to be", "Or not to be")] == [
+        True,
+        True,
+        False,
+    ]
+    assert text.metadata == {"source": "play"}
+    assert sent(braces) == [("user", "Repeat {{name}} as it is.")]
+    assert passes(braces, "{{name}}")
+    assert not passes(braces, "name")
+    assert parsed.notes == ("Kept as metadata: source.",)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "asserted"),
+    [
+        ("includes", [{"type": "contains-any", "value": ["not to be", "Not to be"]}]),
+        (
+            "exact",
+            [{"type": "equals", "value": "not to be"}, {"type": "equals", "value": "Not to be"}],
+        ),
+    ],
+)
+def test_openai_evals_samples_with_another_scorer(scorer: str, asserted: object) -> None:
+    assert expects(read("match.jsonl", scorer=scorer).drafts[1]) == asserted
+
+
+def test_inspect_samples() -> None:
+    capital, choice, either = read("inspect.jsonl").drafts
+
+    assert (capital.key, capital.metadata) == ("7", {"level": 1})
+    assert expects(capital) == [{"type": "icontains", "value": "Paris"}]
+    assert choice.key.startswith("physics-1-")
+    (turn,) = sent(choice)
+    assert turn[1].startswith(
+        "Which falls faster in a vacuum?\n\nA) A feather\nB) A stone\nC) Neither\n\n"
+    )
+    assert [passes(choice, output) for output in ("So.\nanswer: c", "ANSWER: A", "C")] == [
+        True,
+        False,
+        False,
+    ]
+    assert sent(either) == [("user", "Say hello or hi.")]
+    assert [passes(either, output) for output in ("Hello!", "Hi", "Bye")] == [True, True, False]
+
+
+def test_inspect_samples_in_a_json_list() -> None:
+    lines = (FILES / "inspect.jsonl").read_text().splitlines()
+
+    listed = formats.parse("[" + ",\n".join(lines) + "]", name="samples.json").drafts
+
+    assert listed == read("inspect.jsonl").drafts
+
+
+def test_cases_in_csv() -> None:
+    parsed = read("cases.csv")
+
+    france, total = parsed.drafts
+    assert (france.key, france.expected, france.tags, france.weight, france.cluster) == (
+        "france",
+        "Paris",
+        ("geo", "easy"),
+        2,
+        "capitals",
+    )
+    assert sent(france) == [("user", "What is the capital of France?")]
+    assert total.prompt == 'What is "1 + 1"?\nAnswer with a number.'
+    assert expects(total) == [{"type": "numeric", "value": 2}]
+    assert (total.expected, total.tags, total.weight) == (None, (), 1)
+    assert parsed.notes == ("Columns that became variables: country.",)
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_table_may_come_from_a_spreadsheet(mark: str, end: str) -> None:
+    rows = [["key", "prompt"], ["a", '"x,;\ty"'], ["b", "ü"], []]
+    content = "\ufeff" + "".join(mark.join(row) + end for row in rows)
+
+    drafts = formats.parse(content.encode(), format_="csv").drafts
+
+    assert [(case.key, case.prompt) for case in drafts] == [("a", "x,;\ty"), ("b", "ü")]
+
+
+@pytest.mark.parametrize("name", [path.name for path in FILES.iterdir()])
+def test_the_same_file_gives_the_same_keys_and_hashes(name: str) -> None:
+    first, again = read(name).drafts, read(name).drafts
+
+    assert first == again
+    assert [cases.content_hash(case) for case in first] == [
+        cases.content_hash(case) for case in again
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("questions.yaml", "value: four", "value: vier"),
+        ("questions.yaml", "Answer briefly", "Answer at length"),
+        ("capitals.csv", "contains: Paris", "equals: Paris"),
+        ("match.jsonl", '"ideal": "Paris"', '"ideal": "Lyon"'),
+        ("inspect.jsonl", '"target": "Paris"', '"target": "Lyon"'),
+    ],
+)
+def test_a_correction_changes_the_case_and_not_its_key(name: str, old: str, new: str) -> None:
+    text = (FILES / name).read_text()
+    assert old in text
+
+    corrected = formats.parse(text.replace(old, new), name=name).drafts
+
+    before = read(name).drafts
+    assert [case.key for case in corrected] == [case.key for case in before]
+    assert corrected != before
+
+
+def test_tests_that_only_differ_in_what_they_expect_get_numbers() -> None:
+    test = "- vars: {prompt: Hi}\n  assert: [{type: contains, value: %s}]\n"
+
+    first, second = formats.parse(test % "a" + test % "b", format_="promptfoo").drafts
+
+    assert second.key == f"{first.key}-2"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "format_"),
+    [
+        ("a.YAML", "x", "promptfoo"),
+        ("a.csv", "a,__expected\n", "promptfoo"),
+        ("a.csv", "key,prompt\n", "csv"),
+        ("a.jsonl", '{"prompt": "x"}\n', "jsonl"),
+        ("a.jsonl", '{"input": "x", "ideal": "y"}\n', "openai-evals"),
+        ("a.jsonl", '{"input": "x", "target": "y"}\n', "inspect"),
+        ("a.jsonl", "{", "jsonl"),
+        ("a.json", "[]", "inspect"),
+    ],
+)
+def test_the_format_is_told_by_the_file(name: str, content: str, format_: str) -> None:
+    assert formats.guessed(content, name) == format_
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"name": "a.txt"}, "format"),
+        ({"format_": "xlsx"}, "format"),
+        ({"format_": "inspect", "options": Options(scorer="match")}, "scorer"),
+    ],
+)
+def test_what_cannot_be_told_is_asked_for(given: dict[str, object], field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        formats.parse("x", **given)  # type: ignore[arg-type]
+
+    assert list(caught.value.details) == [field]

@@ -1,16 +1,21 @@
 """Which assertions there are, and why the others are refused."""
 
 from access.errors import Invalid
-from batches.scoring import numbers, performance, text
+from batches.scoring import json_answers, numbers, overlaps, patterns, performance, text
 from batches.scoring.assertions import NEGATION, Kind
 from batches.scoring.complaints import clipped
 
 # A new family of assertions is a module with a table of its own and a line here.
-KINDS: dict[str, Kind] = {**text.KINDS, **numbers.KINDS, **performance.KINDS}
+KINDS: dict[str, Kind] = {
+    **text.KINDS,
+    **patterns.KINDS,
+    **json_answers.KINDS,
+    **numbers.KINDS,
+    **overlaps.KINDS,
+    **performance.KINDS,
+}
 
-PLANNED = frozenset(
-    {"regex", "is-json", "contains-json", "rouge-n", "bleu", "similar", "llm-rubric"}
-)
+PLANNED = frozenset({"similar", "llm-rubric"})
 # promptfoo's names for assertions that run code of whoever wrote the suite, or hand the answer to
 # a server of theirs. Written with a colon, code follows: `python: len(output) > 3`.
 CODE = frozenset({"javascript", "python", "ruby", "fn", "eval", "file", "package"})

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from access.errors import Invalid
@@ -335,6 +335,7 @@ def test_a_reason_names_what_was_expected_and_what_came_in_short() -> None:
     assert len(reason) < 200
 
 
+SCHEMA = {"pattern": "^a*$", "uniqueItems": True, "multipleOf": 0.1, "enum": [{"a": 1}, "a"]}
 EVERY_KIND = parse(
     [
         {"type": f"{negation}{type_}", "value": value}
@@ -343,6 +344,9 @@ EVERY_KIND = parse(
             ("equals", "a"), ("equals", {"a": [1, None]}), ("contains", "a"), ("icontains", "İ"),
             ("starts-with", "a"), ("contains-any", 'a, "b, c'), ("contains-all", ["a", 1]),
             ("levenshtein", "kitten"), ("numeric", 42), ("numeric", "1e-300"),
+            ("regex", r"[{\[](a|.)*1$"), ("is-json", None), ("is-json", SCHEMA),
+            ("contains-json", None), ("contains-json", SCHEMA), ("rouge-n", ["a", "a b"]),
+            ("rouge-l", "a b"), ("bleu", ["a", "a b"]),
         ]
     ]
     + [
@@ -360,6 +364,7 @@ HOSTILE = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(HOSTILE, st.floats() | st.none(), st.decimals() | st.none())
 def test_scoring_raises_for_no_answer(output: str, latency_ms: float, cost: Decimal) -> None:
     result = score(EVERY_KIND, Answer(output, latency_ms, cost), variables={}, threshold=None)

@@ -1,6 +1,7 @@
 """Batches: made with all their jobs, cancelled, resumed, and brought to their one end."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,7 +15,8 @@ from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.hints import hint
 from alerts import prices
-from batches import budgets, endpoints, signals
+from batches import budgets, endpoints, graders, signals
+from batches.graders import Grader
 from batches.models import (
     BATCH_OPEN,
     Batch,
@@ -38,7 +40,8 @@ MAX_JOBS = 200_000
 class Config:
     """How a batch is executed; `timeout_ms` is one attempt's, `max_cost` in USD.
 
-    `parameters` win over the endpoint's.
+    `parameters` win over the endpoint's. `judge_model_id` and `embedding_model_id` (an id, a name
+    or a model) are asked by assertions that name no one themselves.
     """
 
     concurrency: int = 10
@@ -47,6 +50,8 @@ class Config:
     delay_ms: int = 0
     max_cost: Decimal | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    judge_model_id: str | None = None
+    embedding_model_id: str | None = None
     tags: tuple[str, ...] = ()
     name: str = ""
 
@@ -71,7 +76,8 @@ def create(
     It belongs to the suite's project and to `user_id`.
 
     Raises:
-        Invalid: the suite is empty, or it would be too many calls.
+        Invalid: the suite is empty, it would be too many calls, an assertion has no judge, or a
+            budget could not be kept.
     """
     if suite.case_count == 0:
         raise Invalid.field(
@@ -79,9 +85,15 @@ def create(
         )
     if suite.case_count * config.repeats > MAX_JOBS:
         raise Invalid.field("repeats", f"A batch makes at most {MAX_JOBS:,} calls.")
+    asked = graders.find(
+        suite,
+        endpoint,
+        judge_model_id=config.judge_model_id,
+        embedding_model_id=config.embedding_model_id,
+    )
     expected = Decimal(0)
     if config.max_cost is not None:
-        expected = _expected_call_cost(suite, endpoint, config)
+        expected = _expected_call_cost(suite, endpoint, config, asked, now)
     with transaction.atomic():
         batch = Batch(
             project_id=suite.project_id,
@@ -100,6 +112,7 @@ def create(
             max_cost=config.max_cost,
             expected_call_cost=expected,
             parameters=config.parameters,
+            graders=[grader.as_json() for grader in asked],
             tags=list(config.tags),
             total=suite.case_count * config.repeats,
             deadline_at=deadline_at,
@@ -180,11 +193,17 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
 _CHARACTERS_PER_TOKEN = 4
 
 
-def _expected_call_cost(suite: TestSuite, endpoint: ModelEndpoint, config: Config) -> Decimal:
-    """Guess what a call costs before the first one has been made.
+def _expected_call_cost(
+    suite: TestSuite,
+    endpoint: ModelEndpoint,
+    config: Config,
+    asked: Sequence[Grader],
+    now: datetime,
+) -> Decimal:
+    """Guess what a call costs, with its grading, before the first one has been made.
 
     Raises:
-        Invalid: the endpoint's price is unknown, so a budget could not be kept.
+        Invalid: a price is unknown, so a budget could not be kept.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -193,11 +212,11 @@ def _expected_call_cost(suite: TestSuite, endpoint: ModelEndpoint, config: Confi
             [suite.pk],
         )
         characters = float(cursor.fetchone()[0])
-    asked = config.parameters.get("max_tokens", endpoint.parameters.get("max_tokens"))
+    wanted = config.parameters.get("max_tokens", endpoint.parameters.get("max_tokens"))
+    question = round(characters / _CHARACTERS_PER_TOKEN)
+    answer = budgets.answer_tokens(wanted)
     cost = prices.cost(
-        endpoints.prices(endpoint),
-        input_tokens=round(characters / _CHARACTERS_PER_TOKEN),
-        output_tokens=budgets.answer_tokens(asked),
+        endpoints.prices(endpoint, at=now), input_tokens=question, output_tokens=answer
     )
     if cost is None:
         raise Invalid.field(
@@ -205,7 +224,9 @@ def _expected_call_cost(suite: TestSuite, endpoint: ModelEndpoint, config: Confi
             f"The price of '{endpoint.name}' is unknown, so a budget cannot be kept. "
             "Set its prices first, or leave max_cost out.",
         )
-    return cost
+    return cost + graders.expected_cost(
+        asked, suite.case_count, question=question, answer=answer, now=now
+    )
 
 
 _EMPTY: dict[str, Any] = {
@@ -308,10 +329,10 @@ def _make_jobs(batch: Batch) -> None:
             """
             INSERT INTO batches_job (project_id, batch_id, case_id, case_key, case_hash, tags,
                 weight, ordinal, repeat, status, claim_no, lost_workers, attempts, reserved_cost,
-                output, assertions, error_class, error_message)
+                output, assertions, error_class, error_message, cost_unknown_because)
             SELECT c.project_id, %(batch)s, c.id, c.key, c.content_hash, c.tags,
                 c.weight, row_number() OVER (PARTITION BY r ORDER BY c.position, c.id) - 1, r,
-                'pending', 0, 0, 0, 0, '', '[]', '', ''
+                'pending', 0, 0, 0, 0, '', '[]', '', '', ''
             FROM batches_testcase c CROSS JOIN generate_series(1, %(repeats)s) r
             WHERE c.suite_id = %(suite)s AND c.project_id = %(project)s
                 AND c.added_in <= %(version)s

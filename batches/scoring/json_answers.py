@@ -40,7 +40,7 @@ def contains_json(assertion: Assertion, answer: Answer) -> Finding:
     """Pass when an object or array somewhere in the answer is JSON and fits the schema, if any."""
     if len(answer.output) > MAX_ANSWER_BYTES:
         return _too_long()
-    values = _values(answer.output)
+    values = values_in(answer.output)
     first = next(values, None)
     if first is None:
         return Finding.of(False, f"there is no JSON object or array in {shown(answer.output)}")
@@ -68,24 +68,7 @@ def schema(raw: object) -> object:
     return kept
 
 
-def _fitting(values: Iterable[object], assertion: Assertion, answer: Answer) -> Finding:
-    """Return whether one of the values fits the assertion's schema."""
-    wanted = assertion.value
-    assert isinstance(wanted, Mapping)  # validated when it was saved
-    try:
-        # Its variables may have made anything of it.
-        schemas.check(wanted)
-        misfit = schemas.misfit(wanted, values)
-    except Invalid as refusal:
-        return Finding.unscored(refusal.message.removesuffix("."))
-    except schemas.Undecided as reason:
-        return Finding.unscored(str(reason))
-    if misfit is None:
-        return Finding.of(True, f"the output is {shown(answer.output)}")
-    return Finding.of(False, f"{misfit} of {shown(answer.output)}")
-
-
-def _values(text: str) -> Iterator[object]:
+def values_in(text: str) -> Iterator[object]:
     """Yield the outermost JSON objects and arrays in `text`, from its start.
 
     Where nothing but more and more broken pieces comes, the search is given up.
@@ -103,6 +86,23 @@ def _values(text: str) -> Iterator[object]:
         else:
             yield value
         opening = _OPENING.search(text, at)
+
+
+def _fitting(values: Iterable[object], assertion: Assertion, answer: Answer) -> Finding:
+    """Return whether one of the values fits the assertion's schema."""
+    wanted = assertion.value
+    assert isinstance(wanted, Mapping)  # validated when it was saved
+    try:
+        # Its variables may have made anything of it.
+        schemas.check(wanted)
+        misfit = schemas.misfit(wanted, values)
+    except Invalid as refusal:
+        return Finding.unscored(refusal.message.removesuffix("."))
+    except schemas.Undecided as reason:
+        return Finding.unscored(str(reason))
+    if misfit is None:
+        return Finding.of(True, f"the output is {shown(answer.output)}")
+    return Finding.of(False, f"{misfit} of {shown(answer.output)}")
 
 
 def _no_constant(name: str) -> Never:

@@ -28,6 +28,7 @@ def test_an_endpoint_is_made_with_what_it_needs(api: Api, actor: Actor) -> None:
     assert set(shown) == {
         *("id", "project_id", "user_id", "created_at", "updated_at", "name", "provider"),
         *("base_url", "model", "api_key_configured", "header_names", "parameters"),
+        *("request_template", "answer_path"),
         *("requests_per_minute", "tokens_per_minute"),
         *("price_input", "price_cached_input", "price_output"),
     }

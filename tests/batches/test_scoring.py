@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from access.errors import Invalid
 from batches.scoring import Answer, Assertion, CaseScore, effective, parse, score
-from batches.scoring.registry import KINDS, PLANNED
+from batches.scoring.registry import KINDS
 
 
 def answer(
@@ -53,11 +53,6 @@ def test_webhooks_are_refused_because_they_call_out() -> None:
     details = complaints({"type": "webhook", "value": "https://example.com"})
 
     assert "another server" in details["assertions[0].type"][0]
-
-
-@pytest.mark.parametrize("type_", sorted(PLANNED))
-def test_planned_types_are_refused_as_planned(type_: str) -> None:
-    assert "planned" in complaints({"type": type_, "value": "x"})["assertions[0].type"][0]
 
 
 def test_unknown_types_are_refused_naming_the_known_ones() -> None:
@@ -346,7 +341,7 @@ EVERY_KIND = parse(
             ("levenshtein", "kitten"), ("numeric", 42), ("numeric", "1e-300"),
             ("regex", r"[{\[](a|.)*1$"), ("is-json", None), ("is-json", SCHEMA),
             ("contains-json", None), ("contains-json", SCHEMA), ("rouge-n", ["a", "a b"]),
-            ("rouge-l", "a b"), ("bleu", ["a", "a b"]),
+            ("rouge-l", "a b"), ("bleu", ["a", "a b"]), ("similar", "a"), ("llm-rubric", "Be kind"),
         ]
     ]
     + [

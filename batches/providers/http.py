@@ -5,7 +5,7 @@ Templates hold names only and paths hold names and places only: nothing in eithe
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,8 +94,8 @@ def check_template(template: object, parameters: Mapping[str, Any]) -> None:
     if fields.characters(template) > MAX_TEMPLATE_CHARACTERS:
         raise Invalid(f"This is longer than {MAX_TEMPLATE_CHARACTERS:,} characters.")
     _filled(template, {**dict.fromkeys(NAMES, ""), **parameters})
-    text = json.dumps(template)
-    if not any(name in _ASKING for name in _WHOLE_TAG.findall(text)):
+    named = {name for text in _texts(template) for name in _WHOLE_TAG.findall(text)}
+    if not named & _ASKING:
         raise Invalid("Without {{ prompt }} or {{ messages }} every question would be the same.")
 
 
@@ -121,6 +121,15 @@ def _filled(template: object, values: Mapping[str, Any]) -> object:
     if alone and alone[1] in values:
         return values[alone[1]]
     return templates.fill(template, {name: _as_text(value) for name, value in values.items()})
+
+
+def _texts(template: object) -> Iterator[str]:
+    """Yield the texts that are filled: values, not keys."""
+    if isinstance(template, str):
+        yield template
+    elif isinstance(template, list | dict):
+        for item in template.values() if isinstance(template, dict) else template:
+            yield from _texts(item)
 
 
 def _as_text(value: object) -> templates.Scalar:

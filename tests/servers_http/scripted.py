@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -15,12 +16,16 @@ _START_S = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as it came; `headers` by lower-case names, `nth` counts from 1."""
+    """A request as it came; `headers` by lower-case names, `nth` counts from 1.
+
+    `at` are seconds of one monotonic clock.
+    """
 
     path: str
     headers: Mapping[str, str]
     body: Any
     nth: int
+    at: float
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,8 @@ class ScriptedServer:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        asked = Asked(request.path, headers, await request.json(), len(self.asked) + 1)
+        at, body = time.monotonic(), await request.json()
+        asked = Asked(request.path, headers, body, len(self.asked) + 1, at)
         self.asked.append(asked)
         reply = self.reply(asked)
         response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))

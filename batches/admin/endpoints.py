@@ -38,6 +38,13 @@ _LABELS = {
 _CONFIGURED = "configured; leave empty to keep"
 
 
+class JsonInput(forms.JSONField):
+    """JSON as text; nothing is an empty input instead of `null`."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
+
+
 class EndpointForm(DomainForm):
     """Credentials have inputs of their own name: the model's fields are for nobody to see."""
 
@@ -77,7 +84,7 @@ class EndpointForm(DomainForm):
         help_text="Empty: the provider's own limit.",
     )
 
-    request_template = forms.JSONField(
+    request_template = JsonInput(
         required=False,
         label="Request template",
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),

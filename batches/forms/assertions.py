@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django import forms
@@ -123,10 +124,8 @@ def _value(base: str, text: str) -> Any:
     written = {"equals": ("{", "["), **dict.fromkeys(_SCHEMAS, ("{",))}
     written |= dict.fromkeys(_REFERENCES, ("[",))
     if text.lstrip()[:1] in written.get(base, ()):
-        try:
+        with suppress(ValueError):
             return json.loads(text)
-        except ValueError:
-            return text
     return text.replace("\r\n", "\n")
 
 

@@ -31,7 +31,7 @@ class ModelEndpoint(Owned):
     # Names and values as JSON: people put tokens into headers, so all of it is secret.
     headers = SecretField()
     parameters = models.JSONField(default=dict, blank=True)
-    # The provider http's: the JSON body to send, and where the answer stands in what comes back.
+    # The provider http's: the JSON object to send, and where the answer stands in what comes back.
     request_template = models.JSONField(null=True, blank=True)
     answer_path = models.CharField(max_length=200, blank=True)
     # What all workers together may ask of it; null is no limit.

@@ -27,10 +27,10 @@ class ModelEndpointSerializer(OwnedSerializer):
         required=False,
     )
     parameters = serializers.DictField(required=False)
-    request_template = serializers.JSONField(
+    request_template = serializers.DictField(
         required=False,
         allow_null=True,
-        help_text="Provider http: the JSON body to send, with {{ prompt }} or {{ messages }} in.",
+        help_text="Provider http: the JSON object to send, with {{ prompt }} or {{ messages }} in.",
     )
     answer_path = serializers.CharField(
         max_length=MAX_PATH_CHARACTERS,

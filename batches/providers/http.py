@@ -83,9 +83,9 @@ def check_template(template: object, parameters: Mapping[str, Any]) -> None:
     Raises:
         Invalid: with a sentence.
     """
-    if not isinstance(template, dict | list):
+    if not isinstance(template, dict):
         raise Invalid(
-            'Give the JSON body to send, like {"question": "{{ prompt }}"}. '
+            'Give the JSON object to send, like {"question": "{{ prompt }}"}. '
             f"It may name {', '.join(NAMES)} and the endpoint's parameters."
         )
     complaint = flaw(template, max_depth=MAX_TEMPLATE_DEPTH)

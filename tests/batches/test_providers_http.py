@@ -188,6 +188,7 @@ def test_a_private_address_is_not_called(server: ScriptedServer) -> None:
     [
         None,
         "{{ prompt }}",
+        ["{{ prompt }}"],
         {},
         {"q": "always the same"},
         {"{{ prompt }}": "in a key"},

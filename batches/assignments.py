@@ -2,8 +2,10 @@
 
 import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from access.errors import Conflict
 from alerts.prices import Prices
@@ -15,6 +17,23 @@ from batches.providers.base import Endpoint
 from batches.scoring import Assertion
 
 _NO_DEADLINE = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Grader:
+    """An endpoint that judges or embeds for the batch. Its limits are its own, over all workers."""
+
+    key: str
+    name: str
+    endpoint: Endpoint
+    prices: Prices
+    rates: tuple[Rate, ...]
+    tokens: Rate | None
+
+    @property
+    def prices_of_input(self) -> Prices:
+        """The prices where there is no output: that of the output need not be known."""
+        return replace(self.prices, output=self.prices.output or Decimal(0))
 
 
 @dataclass(frozen=True)
@@ -36,6 +55,8 @@ class Assignment:
     tokens: Rate | None
     # On this process's monotonic clock.
     deadline: float
+    # By the type of assertion, and the provider that the assertion names or "".
+    graders: Mapping[tuple[str, str], Grader] = field(default_factory=dict)
 
     def conversation(self, case: CaseDraft) -> list[Message]:
         """Return the turns to send: the case's own, under the agent's instructions."""
@@ -49,8 +70,8 @@ def read(batch_id: uuid.UUID, *, now: datetime) -> Assignment | None:
     """Read what a slice needs; None where the batch is not open.
 
     Raises:
-        Conflict: its endpoint was deleted.
-        UnreadableSecret: the endpoint's key cannot be decrypted.
+        Conflict: its endpoint or a judge was deleted.
+        UnreadableSecret: the key of one of them cannot be decrypted.
     """
     batch = Batch.objects.select_related("endpoint").open().filter(pk=batch_id).first()
     if batch is None:
@@ -61,25 +82,50 @@ def read(batch_id: uuid.UUID, *, now: datetime) -> Assignment | None:
     return Assignment(
         batch_id=batch.pk,
         endpoint=endpoints.connection(batch.endpoint),
-        prices=endpoints.prices(batch.endpoint),
+        prices=endpoints.prices(batch.endpoint, at=now),
         parameters=batch.parameters,
         instructions=batch.instructions,
         assertions=scoring.parse(batch.assertions),
         timeout_s=batch.timeout_ms / 1000,
         concurrency=batch.concurrency,
-        rates=_rates(batch, batch.endpoint),
+        rates=(*_request_rates(batch.endpoint), *_delay(batch)),
         tokens=_token_rate(batch.endpoint),
         deadline=time.monotonic() + left.total_seconds(),
+        graders=_graders(batch, now),
     )
 
 
-def _rates(batch: Batch, endpoint: ModelEndpoint) -> tuple[Rate, ...]:
-    rates = []
-    if endpoint.requests_per_minute:
-        rates.append(Rate.per_minute(f"requests:{endpoint.pk}", endpoint.requests_per_minute))
-    if batch.delay_ms:
-        rates.append(Rate(f"batch:{batch.pk}", batch.delay_ms))
-    return tuple(rates)
+def _graders(batch: Batch, now: datetime) -> dict[tuple[str, str], Grader]:
+    wanted = {entry["model_id"] for entry in batch.graders}
+    own = ModelEndpoint.objects.filter(project_id=batch.project_id)
+    found = {str(endpoint.pk): endpoint for endpoint in own.filter(pk__in=wanted)}
+    graders = {}
+    for entry in batch.graders:
+        endpoint = found.get(entry["model_id"])
+        if endpoint is None:
+            raise Conflict(
+                f"The endpoint '{entry['model_name']}', which its {entry['type']} assertions ask, "
+                "was deleted. Choose another one and run it again."
+            )
+        graders[entry["type"], entry["provider"]] = Grader(
+            key=str(endpoint.pk),
+            name=endpoint.name,
+            endpoint=endpoints.connection(endpoint),
+            prices=endpoints.prices(endpoint, at=now),
+            rates=_request_rates(endpoint),
+            tokens=_token_rate(endpoint),
+        )
+    return graders
+
+
+def _request_rates(endpoint: ModelEndpoint) -> tuple[Rate, ...]:
+    if not endpoint.requests_per_minute:
+        return ()
+    return (Rate.per_minute(f"requests:{endpoint.pk}", endpoint.requests_per_minute),)
+
+
+def _delay(batch: Batch) -> tuple[Rate, ...]:
+    return (Rate(f"batch:{batch.pk}", batch.delay_ms),) if batch.delay_ms else ()
 
 
 def _token_rate(endpoint: ModelEndpoint) -> Rate | None:

@@ -15,8 +15,9 @@ from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.hints import hint
 from alerts import prices
-from batches import budgets, endpoints, signals
+from batches import budgets, endpoints, graders, signals
 from batches import documents as documents_
+from batches.graders import Grader
 from batches.models import (
     BATCH_OPEN,
     DOCUMENT_OPEN,
@@ -43,7 +44,8 @@ MAX_JOBS = 200_000
 class Config:
     """How a batch is executed; `timeout_ms` is one attempt's, `max_cost` in USD.
 
-    `parameters` win over the endpoint's.
+    `parameters` win over the endpoint's. `judge_model_id` and `embedding_model_id` (an id, a name
+    or a model) are asked by assertions that name no one themselves.
     """
 
     concurrency: int = 10
@@ -52,6 +54,8 @@ class Config:
     delay_ms: int = 0
     max_cost: Decimal | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
+    judge_model_id: str | None = None
+    embedding_model_id: str | None = None
     tags: tuple[str, ...] = ()
     name: str = ""
 
@@ -80,13 +84,14 @@ def create(
     `target_count`. It belongs to the endpoint's project and to `user_id`.
 
     Raises:
-        Invalid: there is nothing to ask, or it would be too many calls.
+        Invalid: there is nothing to ask, it would be too many calls, an assertion has no judge, or
+            a budget could not be kept.
     """
     with transaction.atomic():
         batch = prepare(
             user_id=user_id, endpoint=endpoint, agent=agent, config=config, deadline_at=deadline_at
         )
-        fill(batch, suite=suite, documents=documents, first=target_count, now=now)
+        fill(batch, config, suite=suite, documents=documents, first=target_count, now=now)
     return batch
 
 
@@ -136,6 +141,7 @@ def appoint(batch: Batch, agent: Agent) -> None:
 
 def fill(
     batch: Batch,
+    config: Config,
     *,
     suite: TestSuite | None = None,
     documents: Sequence[Document] = (),
@@ -145,7 +151,7 @@ def fill(
     """Give a batch its jobs and wake those who work on it, or fetch its documents first.
 
     Raises:
-        Invalid: there is nothing to ask, or it would be too many calls.
+        Invalid: as `create`.
     """
     documents = documents[:first]
     items = len(documents) if suite is None else min(suite.case_count, first or suite.case_count)
@@ -162,9 +168,11 @@ def fill(
         batch.suite_version, batch.suite_hash = suite.version, suite.content_hash
     batch.total = items * batch.repeats
     batch.waiting_documents = sum(one.status in DOCUMENT_OPEN for one in documents)
+    asked = graders.find(batch, items, config.judge_model_id, config.embedding_model_id)
+    batch.graders = [grader.as_json() for grader in asked]
     if batch.max_cost is not None:
-        asked = _mean_characters(documents) if suite is None else _mean_characters_of(suite)
-        batch.expected_call_cost = _expected_call_cost(batch, asked)
+        length = _mean_characters(documents) if suite is None else _mean_characters_of(suite)
+        batch.expected_call_cost = _expected_call_cost(batch, length, asked, items, now)
     batch.save()
     if suite is not None:
         _make_jobs_of_cases(batch, items)
@@ -248,18 +256,20 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
 _CHARACTERS_PER_TOKEN = 4
 
 
-def _expected_call_cost(batch: Batch, characters: float) -> Decimal:
-    """Guess what a call about so many characters costs before the first one has been made.
+def _expected_call_cost(
+    batch: Batch, characters: float, asked: Sequence[Grader], items: int, now: datetime
+) -> Decimal:
+    """Guess what a call about so many characters costs, with its grading, before the first one.
 
     Raises:
-        Invalid: the endpoint's price is unknown, so a budget could not be kept.
+        Invalid: a price is unknown, so a budget could not be kept.
     """
     endpoint = batch.endpoint
-    asked = batch.parameters.get("max_tokens", endpoint.parameters.get("max_tokens"))
+    wanted = batch.parameters.get("max_tokens", endpoint.parameters.get("max_tokens"))
+    question = round((characters + len(batch.instructions)) / _CHARACTERS_PER_TOKEN)
+    answer = budgets.answer_tokens(wanted)
     cost = prices.cost(
-        endpoints.prices(endpoint),
-        input_tokens=round((characters + len(batch.instructions)) / _CHARACTERS_PER_TOKEN),
-        output_tokens=budgets.answer_tokens(asked),
+        endpoints.prices(endpoint, at=now), input_tokens=question, output_tokens=answer
     )
     if cost is None:
         raise Invalid.field(
@@ -267,7 +277,7 @@ def _expected_call_cost(batch: Batch, characters: float) -> Decimal:
             f"The price of '{endpoint.name}' is unknown, so a budget cannot be kept. "
             "Set its prices first, or leave max_cost out.",
         )
-    return cost
+    return cost + graders.expected_cost(asked, items, question=question, answer=answer, now=now)
 
 
 def _mean_characters_of(suite: TestSuite) -> float:
@@ -385,7 +395,7 @@ def _p95_latency_ms(batch: Batch) -> float | None:
 _INSERT_JOBS = """
     INSERT INTO batches_job (project_id, batch_id, case_id, document_id, case_key, case_hash, tags,
         weight, ordinal, repeat, status, claim_no, lost_workers, attempts, reserved_cost,
-        output, assertions, error_class, error_message)
+        output, assertions, error_class, error_message, cost_unknown_because)
 """
 
 
@@ -396,7 +406,7 @@ def _make_jobs_of_cases(batch: Batch, first: int) -> None:
             f"""
             {_INSERT_JOBS}
             SELECT c.project_id, %(batch)s, c.id, NULL, c.key, c.content_hash, c.tags,
-                c.weight, c.ordinal, r, 'pending', 0, 0, 0, 0, '', '[]', '', ''
+                c.weight, c.ordinal, r, 'pending', 0, 0, 0, 0, '', '[]', '', '', ''
             FROM (
                 SELECT *, row_number() OVER (ORDER BY position, id) - 1 AS ordinal
                 FROM batches_testcase
@@ -425,7 +435,7 @@ def _make_jobs_of_documents(batch: Batch, documents: Sequence[Document]) -> None
             f"""
             {_INSERT_JOBS}
             SELECT d.project_id, %(batch)s, NULL, d.id, left(d.title, 128), d.content_hash,
-                %(none)s, 1, chosen.ordinal - 1, r, 'pending', 0, 0, 0, 0, '', '[]', '', ''
+                %(none)s, 1, chosen.ordinal - 1, r, 'pending', 0, 0, 0, 0, '', '[]', '', '', ''
             FROM unnest(%(documents)s::uuid[]) WITH ORDINALITY AS chosen(id, ordinal)
             JOIN batches_document d ON d.id = chosen.id AND d.project_id = %(project)s
             CROSS JOIN generate_series(1, %(repeats)s) r

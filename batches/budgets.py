@@ -1,6 +1,8 @@
 """What a batch may still spend. Costs in USD; pure functions over the locked batch's row."""
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from access.errors import Invalid
 from batches.models import Batch
@@ -8,6 +10,8 @@ from batches.models import Batch
 # A guess for an answer whose length nobody limited; the first answers correct it.
 _ANSWER_TOKENS = 200
 _MOST_TOKENS = 1_000_000
+# About what one token of English has.
+_CHARACTERS_PER_TOKEN = 4
 
 
 def answer_tokens(max_tokens: object) -> int:
@@ -15,6 +19,12 @@ def answer_tokens(max_tokens: object) -> int:
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int):
         return _ANSWER_TOKENS
     return min(max(max_tokens, 1), _MOST_TOKENS)
+
+
+def expected_tokens(messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> float:
+    """Guess the tokens of a question with its answer."""
+    asked = sum(len(turn["content"]) for turn in messages) / _CHARACTERS_PER_TOKEN
+    return asked + answer_tokens(parameters.get("max_tokens"))
 
 
 def check_change(batch: Batch, max_cost: Decimal | None) -> None:
@@ -29,11 +39,16 @@ def check_change(batch: Batch, max_cost: Decimal | None) -> None:
         )
 
 
+def spent(batch: Batch) -> Decimal:
+    """Return what the batch has cost so far, its judges included: a budget is for all of it."""
+    return (batch.total_cost or Decimal(0)) + (batch.judge_cost or Decimal(0))
+
+
 def expected_cost(batch: Batch) -> Decimal:
     """Return what a call has cost so far on average; before the first answer, the guess."""
     if batch.total_cost is None or not batch.latency_count:
         return batch.expected_call_cost
-    return batch.total_cost / batch.latency_count
+    return spent(batch) / batch.latency_count
 
 
 def reservation(batch: Batch) -> Decimal:
@@ -48,7 +63,7 @@ def affordable(batch: Batch) -> int:
     """
     if batch.max_cost is None:
         return batch.total
-    left = batch.max_cost - (batch.total_cost or Decimal(0)) - batch.reserved_cost
+    left = batch.max_cost - spent(batch) - batch.reserved_cost
     if left <= 0:
         return 0
     each = expected_cost(batch)

@@ -4,14 +4,25 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 from access import egress
 from access.egress import PrivateHosts, Session
 from access.errors import RateLimited
 from batches.providers import PROVIDERS
-from batches.providers.base import Answer, Call, CallFailed, Endpoint, ErrorClass
+from batches.providers.base import (
+    Answer,
+    Call,
+    CallFailed,
+    Embedded,
+    Endpoint,
+    ErrorClass,
+    Provider,
+)
+
+T = TypeVar("T")
 
 _RATE_LIMITED = 429
 _CHECK_TIMEOUT_S = 15.0
@@ -56,17 +67,22 @@ BACKOFF = Backoff()
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Tried(Generic[T]):
     """What came of a call: an answer, or an error class with its sentence.
 
-    `answer.latency_ms` is that of the attempt that answered; `wall_ms` includes all waiting.
+    `answer.latency_ms` is that of the attempt that answered; `wall_ms` includes all waiting;
+    `status` is the HTTP status of the last failure, where there was one.
     """
 
-    answer: Answer | None
+    answer: T | None
     error_class: ErrorClass | None
     error: str
     attempts: int
     wall_ms: float
+    status: int | None = None
+
+
+Outcome = Tried[Answer]
 
 
 @dataclass(frozen=True)
@@ -95,26 +111,34 @@ async def call(
     `on_wait` hears of every wait before it begins: its seconds and the failure that caused it.
     Cancelling passes through at once; nothing else is raised.
     """
-    started = time.monotonic()
-    attempt = 0
-    while True:
-        attempt += 1
-        if before:
-            await before()
-        try:
-            answer = await _attempt(session, endpoint, question, deadline - time.monotonic())
-        except CallFailed as failure:
-            wait_s = backoff.wait_s(attempt, failure)
-            if wait_s is None:
-                return _failed(failure.error_class, failure.sentence, attempt, started)
-            if time.monotonic() + wait_s >= deadline:
-                sentence = f"{failure.sentence} (no time left to try again)"
-                return _failed(failure.error_class, sentence, attempt, started)
-            if on_wait:
-                on_wait(wait_s, failure)
-            await backoff.sleep(wait_s)
-        else:
-            return Outcome(answer, None, "", attempt, _ms_since(started))
+    return await _tried(
+        lambda left_s: _attempt(session, endpoint, question, left_s),
+        deadline=deadline,
+        before=before,
+        on_wait=on_wait,
+        backoff=backoff,
+    )
+
+
+async def embed(
+    session: Session,
+    endpoint: Endpoint,
+    texts: Sequence[str],
+    *,
+    timeout_s: float,
+    deadline: float,
+    before: Callable[[], Awaitable[None]] | None = None,
+    backoff: Backoff = BACKOFF,
+) -> Tried[Embedded]:
+    """Turn texts into vectors, as persistently as `call` asks."""
+
+    async def attempt(left_s: float) -> Embedded:
+        if left_s <= 0:
+            raise _too_late()
+        provider = _provider(endpoint)
+        return await provider.embed(session, endpoint, texts, min(timeout_s, left_s))
+
+    return await _tried(attempt, deadline=deadline, before=before, on_wait=None, backoff=backoff)
 
 
 async def check(
@@ -170,10 +194,41 @@ def check_now(
         _checks.release()
 
 
+async def _tried(
+    attempt: Callable[[float], Awaitable[T]],
+    *,
+    deadline: float,
+    before: Callable[[], Awaitable[None]] | None,
+    on_wait: Callable[[float, CallFailed], None] | None,
+    backoff: Backoff,
+) -> Tried[T]:
+    """Make attempts, each told how many seconds are left, until one ends the matter."""
+    started = time.monotonic()
+    attempts = 0
+    while True:
+        attempts += 1
+        if before:
+            await before()
+        try:
+            answer = await attempt(deadline - time.monotonic())
+        except CallFailed as failure:
+            wait_s = backoff.wait_s(attempts, failure)
+            if wait_s is None:
+                return _failed(failure, failure.sentence, attempts, started)
+            if time.monotonic() + wait_s >= deadline:
+                sentence = f"{failure.sentence} (no time left to try again)"
+                return _failed(failure, sentence, attempts, started)
+            if on_wait:
+                on_wait(wait_s, failure)
+            await backoff.sleep(wait_s)
+        else:
+            return Tried(answer, None, "", attempts, _ms_since(started))
+
+
 async def _attempt(session: Session, endpoint: Endpoint, question: Call, left_s: float) -> Answer:
     """Make one attempt within `left_s`. Running out of it says nothing about the model."""
     if left_s <= 0:
-        raise CallFailed(ErrorClass.INFRA, "The run's deadline came before the call")
+        raise _too_late()
     if left_s >= question.timeout_s:
         return await _complete(session, endpoint, question)
     try:
@@ -187,6 +242,10 @@ async def _attempt(session: Session, endpoint: Endpoint, question: Call, left_s:
 
 
 async def _complete(session: Session, endpoint: Endpoint, question: Call) -> Answer:
+    return await _provider(endpoint).complete(session, endpoint, question)
+
+
+def _provider(endpoint: Endpoint) -> Provider:
     provider = PROVIDERS.get(endpoint.provider)
     if provider is None:
         known = ", ".join(sorted(PROVIDERS))
@@ -194,11 +253,15 @@ async def _complete(session: Session, endpoint: Endpoint, question: Call) -> Ans
             ErrorClass.REJECTED,
             f"There is no provider {endpoint.provider!r}; choose one of {known}",
         )
-    return await provider.complete(session, endpoint, question)
+    return provider
 
 
-def _failed(error_class: ErrorClass, sentence: str, attempts: int, started: float) -> Outcome:
-    return Outcome(None, error_class, sentence, attempts, _ms_since(started))
+def _too_late() -> CallFailed:
+    return CallFailed(ErrorClass.INFRA, "The run's deadline came before the call")
+
+
+def _failed(failure: CallFailed, sentence: str, attempts: int, started: float) -> Tried[T]:
+    return Tried(None, failure.error_class, sentence, attempts, _ms_since(started), failure.status)
 
 
 def _ms_since(started: float) -> float:

@@ -61,6 +61,11 @@ class Result:
     cached_tokens: int | None = None
     output_tokens: int | None = None
     cost: Decimal | None = None
+    prices: Mapping[str, str | None] | None = None
+    cost_unknown_because: str = ""
+    judge_cost: Decimal | None = None
+    # A judge worked for an unknown price.
+    judge_unpriced: bool = False
     error_class: str = ""
     error_message: str = ""
 
@@ -68,6 +73,14 @@ class Result:
     def unpriced(self) -> bool:
         """Whether the model worked for an unknown price: a budget counts what was set aside."""
         return self.cost is None and self.error_class not in {"infra", "rejected"}
+
+    @property
+    def unknown_judge_cost(self) -> Decimal | None:
+        """What a budget counts for judges of an unknown price: the rest of what was set aside."""
+        if not self.judge_unpriced or self.cost is None:
+            return None
+        known = self.cost + (self.judge_cost or Decimal(0))
+        return max(self.claim.reserved_cost - known, Decimal(0))
 
 
 @dataclass(frozen=True)
@@ -254,6 +267,9 @@ _COLUMNS = {
     "cached_tokens": "int",
     "output_tokens": "int",
     "cost": "numeric",
+    "prices": "jsonb",
+    "cost_unknown_because": "text",
+    "judge_cost": "numeric",
     "error_class": "text",
     "error_message": "text",
 }
@@ -287,6 +303,8 @@ def _take_in(batch: Batch, results: Sequence[Result], now: datetime) -> None:
     batch.reserved_cost -= sum(reserved.values())
     if batch.max_cost is not None:
         _spend(batch, [result.claim.reserved_cost for result in written if result.unpriced])
+        for result in written:
+            _spend_on_judges(batch, result.unknown_judge_cost)
     batch.save(update_fields=[*_COUNTERS, "running", "reserved_cost", "updated_at"])
     errors = [(result.error_class, result.error_message) for result in written]
     if endings.if_hopeless(batch, errors, now):
@@ -309,6 +327,7 @@ _COUNTERS = (
     "input_tokens",
     "output_tokens",
     "total_cost",
+    "judge_cost",
 )
 _COUNTER_OF = {
     JobOutcome.PASSED: "passed",
@@ -340,11 +359,17 @@ def _count(batch: Batch, results: Sequence[Result]) -> None:
         batch.output_tokens += result.output_tokens or 0
         if result.cost is not None:
             _spend(batch, [result.cost])
+        _spend_on_judges(batch, result.judge_cost)
 
 
 def _spend(batch: Batch, costs: Sequence[Decimal]) -> None:
     if costs:
         batch.total_cost = (batch.total_cost or Decimal(0)) + sum(costs)
+
+
+def _spend_on_judges(batch: Batch, cost: Decimal | None) -> None:
+    if cost is not None:
+        batch.judge_cost = (batch.judge_cost or Decimal(0)) + cost
 
 
 def _lease_end(now: datetime) -> datetime:

@@ -70,7 +70,7 @@ def at_budget(batch: Batch, now: datetime) -> bool:
         return False
     sentence = (
         f"Stopped at {batch.done} of {batch.total} calls: the next one might exceed max_cost "
-        f"{batch.max_cost.normalize():f} USD, of which {batch.total_cost or 0:f} are spent. "
+        f"{batch.max_cost.normalize():f} USD, of which {budgets.spent(batch):f} are spent. "
         "Raise max_cost and resume the batch."
     )
     return batches.finish(

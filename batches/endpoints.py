@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -16,9 +17,11 @@ from access.addresses import PrivateHosts
 from access.egress import check_headers, check_url
 from access.errors import Conflict, Invalid, Refusal
 from access.secrets import Secret
-from alerts.prices import Prices
+from alerts.prices import Prices, listed
 from batches.models import ModelEndpoint, Provider
+from batches.providers import anthropic, http
 from batches.providers.base import Endpoint
+from batches.scoring.complaints import Complaints
 from batches.users import refuse_if_used
 
 
@@ -99,6 +102,8 @@ def connection(endpoint: ModelEndpoint) -> Endpoint:
         api_key=_text(endpoint.api_key),
         headers=stored_headers(endpoint),
         parameters=endpoint.parameters,
+        request_template=endpoint.request_template,
+        answer_path=endpoint.answer_path,
     )
 
 
@@ -107,8 +112,15 @@ def stored_headers(endpoint: ModelEndpoint) -> dict[str, str]:
     return headers
 
 
-def prices(endpoint: ModelEndpoint) -> Prices:
-    return Prices(endpoint.price_input, endpoint.price_output, endpoint.price_cached_input)
+def prices(endpoint: ModelEndpoint, *, at: datetime) -> Prices:
+    """Return the endpoint's own prices or, where it has none, those of the maintained list."""
+    own = (endpoint.price_input, endpoint.price_output, endpoint.price_cached_input)
+    if any(price is not None for price in own):
+        missing = "input" if endpoint.price_input is None else "output"
+        return Prices(*own, unknown_because=f"The endpoint has no price for its {missing}.")
+    if endpoint.provider == Provider.DEMO:
+        return Prices(None, None, unknown_because="The demonstration model has no price.")
+    return listed(endpoint.model, endpoint.base_url, at=at)
 
 
 def private_hosts() -> PrivateHosts:
@@ -149,16 +161,33 @@ def _encoded(headers: Mapping[str, str] | Secret | str) -> Secret | str:
 
 
 def _check(endpoint: ModelEndpoint) -> None:
+    _check_template(endpoint)
     if endpoint.provider == Provider.DEMO:
         # It is served by this very service, which knows its address.
         endpoint.base_url = ""
         return
+    if endpoint.provider == Provider.ANTHROPIC and not endpoint.base_url:
+        endpoint.base_url = anthropic.DEFAULT_BASE_URL
     if not endpoint.base_url:
         raise Invalid.field("base_url", "Give the address of the API, like https://api.example/v1.")
     try:
         check_url(endpoint.base_url, private_hosts())
     except Refusal as refusal:
         raise Invalid.field("base_url", refusal.message) from None
+
+
+def _check_template(endpoint: ModelEndpoint) -> None:
+    if endpoint.provider != Provider.HTTP:
+        for name in ("request_template", "answer_path"):
+            if getattr(endpoint, name):
+                raise Invalid.field(name, "Only endpoints of the provider http have this.")
+        return
+    complaints = Complaints()
+    with complaints.about("request_template"):
+        http.check_template(endpoint.request_template, endpoint.parameters)
+    with complaints.about("answer_path"):
+        http.check_path(endpoint.answer_path)
+    complaints.refuse_any()
 
 
 def _origin(url: str) -> str:

@@ -31,8 +31,9 @@ from batches.batches import CALLS_PER_WORKER
 from batches.cases import CaseDraft
 from batches.claims import Claim, Exchange, Result, ahead
 from batches.database_thread import DatabaseThread
+from batches.grading import Grading
 from batches.models import JobOutcome
-from batches.outcomes import ENDPOINTS_FAULT, result_of
+from batches.outcomes import ENDPOINTS_FAULT, result_of, takes_long
 from batches.providers.base import Call, ErrorClass
 from batches.window import Window
 
@@ -44,8 +45,6 @@ GATHER_SECONDS = 0.05
 LOOK_SECONDS = 1.0
 # After so long a slice makes way for a batch that nobody works on.
 QUANTUM_SECONDS = 5.0
-# From so many characters on an answer is scored beside the loop.
-HEAVY_CHARACTERS = 20_000
 # Of the time a worker has to go down; the rest is for giving back what did not land.
 LANDING_SHARE = 0.6
 
@@ -106,6 +105,7 @@ class _Slice:
         private = endpoints.private_hosts()
         try:
             async with egress.session(private=private, limit=self._width) as self._session:
+                self._grading = Grading(self._session, self._assignment, self._allowance)
                 try:
                     left = await self._until_done()
                 finally:
@@ -253,16 +253,20 @@ class _Slice:
         if outcome.error_class in ENDPOINTS_FAULT:
             # It may be the batch's end: its place stays empty until the batch was asked.
             self._window.limit -= 1
-        prices = self._assignment.prices
-        if outcome.answer is None or len(outcome.answer.output) < HEAVY_CHARACTERS:
-            return result_of(claim, case, outcome, prices)
-        # Long texts take long to compare, and the leases have to be renewed meanwhile.
-        return await asyncio.to_thread(result_of, claim, case, outcome, prices)
+        graded = await self._grading.grade(case, outcome.answer)
+        found = (claim, case, outcome, self._assignment.prices, graded)
+        if not takes_long(case, outcome):
+            return result_of(*found)
+        # The leases have to be renewed meanwhile.
+        return await asyncio.to_thread(result_of, *found)
 
     async def _allowed(self, claim: Claim, question: Call) -> None:
         """Wait until the endpoint's limits and the batch's delay let one more call start."""
         if self._assignment.tokens:
-            await self._allowance.take(self._assignment.tokens, _tokens_of(question))
+            await self._allowance.take(
+                self._assignment.tokens,
+                budgets.expected_tokens(question.messages, question.parameters),
+            )
         # The batch's delay comes last: nothing waits between it and the call.
         for rate in self._assignment.rates:
             await self._allowance.take(rate)
@@ -272,7 +276,7 @@ class _Slice:
         """Book what the call really used beyond the guesses, one an attempt, or give it back."""
         if self._assignment.tokens is None:
             return
-        used = guess = _tokens_of(question)
+        used = guess = budgets.expected_tokens(question.messages, question.parameters)
         answer = outcome.answer
         if answer is not None and answer.input_tokens is not None:
             used = answer.input_tokens + (answer.output_tokens or 0)
@@ -310,9 +314,3 @@ class _Slice:
         for claim in held:
             self._cases.pop(claim.job_id, None)
             self._called.discard(claim)
-
-
-def _tokens_of(question: Call) -> float:
-    """Guess the tokens of a question with its answer, at four characters a token."""
-    asked = sum(len(turn["content"]) for turn in question.messages) / 4
-    return asked + budgets.answer_tokens(question.parameters.get("max_tokens"))

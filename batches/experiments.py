@@ -102,7 +102,7 @@ def create(
             batch.endpoint, batch.model_name = batch.agent.endpoint, batch.agent.endpoint.name
         if plan.documents:
             asked = [*asked, *documents.create_ephemeral(batch, plan.documents)]
-        batches.fill(batch, suite=suite, documents=asked, first=target_count, now=now)
+        batches.fill(batch, config, suite=suite, documents=asked, first=target_count, now=now)
         audit.record(actor, "experiment.started", batch, {"tracking_id": batch.tracking_id})
     return batch
 

@@ -15,6 +15,8 @@ from access.states import StatefulQuerySet
 
 class Provider(models.TextChoices):
     OPENAI = "openai", "OpenAI-compatible"
+    ANTHROPIC = "anthropic", "Anthropic"
+    HTTP = "http", "Any JSON over HTTP"
     DEMO = "demo", "Demonstration"
 
 
@@ -29,10 +31,13 @@ class ModelEndpoint(Owned):
     # Names and values as JSON: people put tokens into headers, so all of it is secret.
     headers = SecretField()
     parameters = models.JSONField(default=dict, blank=True)
+    # The provider http's: the JSON object to send, and where the answer stands in what comes back.
+    request_template = models.JSONField(null=True, blank=True)
+    answer_path = models.CharField(max_length=200, blank=True)
     # What all workers together may ask of it; null is no limit.
     requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
     tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
-    # USD per million tokens; null is unknown, never free.
+    # USD per million tokens; all null: as the maintained price list has it. Unknown is never free.
     price_input = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
     price_cached_input = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
     price_output = models.DecimalField(max_digits=18, decimal_places=6, null=True, blank=True)
@@ -327,6 +332,8 @@ class Batch(Owned):
     # What the running jobs are expected to cost together; only where there is a budget.
     reserved_cost = models.DecimalField(max_digits=18, decimal_places=12, default=0)
     parameters = models.JSONField(default=dict, blank=True)
+    # Who judges and who embeds, as `graders.Grader` writes them down when the batch is made.
+    graders = models.JSONField(default=list, blank=True)
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
 
     total = models.PositiveIntegerField(default=0)
@@ -347,7 +354,9 @@ class Batch(Owned):
     ttft_count = models.PositiveIntegerField(default=0)
     input_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
+    # Of the model under test alone; what judges and embeddings cost stands beside it.
     total_cost = models.DecimalField(max_digits=18, decimal_places=12, null=True, blank=True)
+    judge_cost = models.DecimalField(max_digits=18, decimal_places=12, null=True, blank=True)
     p95_latency_ms = models.FloatField(null=True, blank=True)
 
     # When a worker was last woken for it, or last claimed from it; null when one came and found
@@ -516,6 +525,10 @@ class Job(models.Model):
     cached_tokens = models.PositiveIntegerField(null=True)
     output_tokens = models.PositiveIntegerField(null=True)
     cost = models.DecimalField(max_digits=18, decimal_places=12, null=True)
+    # The prices that `cost` was made with, so that later ones change nothing, or why it is null.
+    prices = models.JSONField(null=True)
+    cost_unknown_because = models.CharField(max_length=200, blank=True)
+    judge_cost = models.DecimalField(max_digits=18, decimal_places=12, null=True)
     reserved_cost = models.DecimalField(max_digits=18, decimal_places=12, default=0)
     error_class = models.CharField(max_length=20, blank=True)
     error_message = models.TextField(blank=True)

@@ -7,18 +7,25 @@ from alerts.prices import Prices
 from batches import calls, scoring
 from batches.cases import CaseDraft
 from batches.claims import Claim, Result
+from batches.grading import Graded
 from batches.models import JobOutcome
 from batches.providers.base import ErrorClass
 from batches.providers.text import clean
 
+# From so many characters on every answer takes long to score.
+HEAVY_CHARACTERS = 20_000
 # Not the model's own doing.
 ENDPOINTS_FAULT = {ErrorClass.INFRA, ErrorClass.REJECTED}
 
 
 def result_of(
-    claim: Claim, case: CaseDraft, outcome: calls.Outcome, prices_of_endpoint: Prices
+    claim: Claim,
+    case: CaseDraft,
+    outcome: calls.Outcome,
+    prices_of_endpoint: Prices,
+    graded: Graded,
 ) -> Result:
-    """Score an outcome.
+    """Score an outcome, with what others found about it.
 
     A model that declined or took too long scores 0; a broken endpoint leaves the score alone.
     """
@@ -35,7 +42,7 @@ def result_of(
             error_class=outcome.error_class or "",
             error_message=clean(outcome.error),
         )
-    cost = prices.cost(
+    priced = prices.priced(
         prices_of_endpoint,
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
@@ -43,9 +50,10 @@ def result_of(
     )
     scored = scoring.score(
         scoring.effective(case.assertions, case.expected),
-        scoring.Answer(answer.output, answer.latency_ms, cost),
+        scoring.Answer(answer.output, answer.latency_ms, priced.cost),
         variables=case.variables,
         threshold=case.threshold,
+        found=graded.found,
     )
     return Result(
         claim,
@@ -61,8 +69,20 @@ def result_of(
         input_tokens=answer.input_tokens,
         cached_tokens=answer.cached_tokens,
         output_tokens=answer.output_tokens,
-        cost=cost,
+        cost=priced.cost,
+        prices=None if priced.prices is None else priced.prices.as_json(),
+        cost_unknown_because=priced.unknown_because,
+        judge_cost=None if graded.unpriced else graded.cost,
+        judge_unpriced=graded.unpriced,
     )
+
+
+def takes_long(case: CaseDraft, outcome: calls.Outcome) -> bool:
+    """Return whether scoring may take so long that the loop should not wait for it."""
+    if outcome.answer is None:
+        return False
+    assertions = scoring.effective(case.assertions, case.expected)
+    return len(outcome.answer.output) >= HEAVY_CHARACTERS or scoring.is_slow(assertions)
 
 
 def _outcome(passed: bool | None) -> JobOutcome:

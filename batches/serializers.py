@@ -10,6 +10,7 @@ from batches import batches, cases, endpoints
 from batches.batches import MAX_CONCURRENCY, MAX_REPEATS
 from batches.imports import formats
 from batches.models import Batch, BatchStatus, Job, ModelEndpoint, Provider, TestCase, TestSuite
+from batches.providers.http import MAX_PATH_CHARACTERS
 
 _OWNED = OwnedSerializer.Meta.fields
 _LONGEST_TIMEOUT_MS = 600_000
@@ -27,6 +28,17 @@ class ModelEndpointSerializer(OwnedSerializer):
         required=False,
     )
     parameters = serializers.DictField(required=False)
+    request_template = serializers.DictField(
+        required=False,
+        allow_null=True,
+        help_text="Provider http: the JSON object to send, with {{ prompt }} or {{ messages }} in.",
+    )
+    answer_path = serializers.CharField(
+        max_length=MAX_PATH_CHARACTERS,
+        required=False,
+        allow_blank=True,
+        help_text="Provider http: where the answer is, like choices[0].text. Empty: all of it.",
+    )
     api_key_configured = serializers.SerializerMethodField()
     header_names = serializers.SerializerMethodField()
 
@@ -43,6 +55,8 @@ class ModelEndpointSerializer(OwnedSerializer):
             "api_key_configured",
             "header_names",
             "parameters",
+            "request_template",
+            "answer_path",
             "requests_per_minute",
             "tokens_per_minute",
             "price_input",
@@ -210,9 +224,28 @@ class BatchConfigSerializer(StrictSerializer):
         help_text="USD. The batch stops before a call that might exceed it.",
     )
     parameters = serializers.DictField(required=False)
+    judge_model_id = serializers.CharField(
+        max_length=200,
+        required=False,
+        help_text="Judges for llm-rubric assertions without a provider; an id, name or model.",
+    )
+    embedding_model_id = serializers.CharField(
+        max_length=200,
+        required=False,
+        help_text="Embeds for similar assertions without a provider, in the tested model's place.",
+    )
     tags = serializers.ListField(
         child=serializers.CharField(max_length=100), max_length=50, required=False
     )
+
+
+class GraderSerializer(serializers.Serializer[Any]):
+    type = serializers.CharField()
+    provider = serializers.CharField(allow_blank=True)
+    model_id = serializers.UUIDField()
+    model_name = serializers.CharField()
+    model = serializers.CharField()
+    parameters = serializers.DictField()
 
 
 class BatchSerializer(OwnedSerializer):
@@ -222,6 +255,7 @@ class BatchSerializer(OwnedSerializer):
     model_name = serializers.CharField(read_only=True)
     agent_id = serializers.UUIDField(read_only=True, allow_null=True)
     status = serializers.ChoiceField(choices=BatchStatus.choices, read_only=True)
+    graders = GraderSerializer(many=True, read_only=True)
     rate_scored = serializers.FloatField(read_only=True, allow_null=True)
     rate_strict = serializers.FloatField(read_only=True, allow_null=True)
     coverage = serializers.FloatField(read_only=True, allow_null=True)
@@ -255,6 +289,7 @@ class BatchSerializer(OwnedSerializer):
             "delay_ms",
             "max_cost",
             "parameters",
+            "graders",
             "tags",
             "total",
             "done",
@@ -272,6 +307,7 @@ class BatchSerializer(OwnedSerializer):
             "input_tokens",
             "output_tokens",
             "total_cost",
+            "judge_cost",
             "eta_seconds",
             "started_at",
             "completed_at",
@@ -327,12 +363,22 @@ class AssertionScoreSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField()
 
 
+class PricesSerializer(serializers.Serializer[Any]):
+    """USD per million tokens, as decimal strings; `source` is `endpoint` or `list`."""
+
+    input = serializers.CharField(allow_null=True)
+    cached_input = serializers.CharField(allow_null=True)
+    output = serializers.CharField(allow_null=True)
+    source = serializers.CharField()  # type: ignore[assignment]
+
+
 class JobSerializer(StrictModelSerializer):
     project_id = serializers.UUIDField(read_only=True)
     batch_id = serializers.UUIDField(read_only=True)
     case_id = serializers.UUIDField(read_only=True, allow_null=True)
     document_id = serializers.UUIDField(read_only=True, allow_null=True)
     assertions = AssertionScoreSerializer(many=True, read_only=True)
+    prices = PricesSerializer(read_only=True, allow_null=True)
 
     class Meta:
         model = Job
@@ -360,6 +406,9 @@ class JobSerializer(StrictModelSerializer):
             "cached_tokens",
             "output_tokens",
             "cost",
+            "prices",
+            "cost_unknown_because",
+            "judge_cost",
             "attempts",
             "error_class",
             "error_message",

@@ -73,7 +73,7 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
                 "fields": (
                     "outcomes",
                     ("rate_scored", "rate_strict", "coverage"),
-                    ("quality", "cost", "tokens"),
+                    ("quality", "cost", "judged", "tokens"),
                     ("latency", "p95", "ttft"),
                 )
             },
@@ -84,6 +84,7 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
                 "fields": (
                     "suite_link",
                     "endpoint_link",
+                    "judges",
                     ("concurrency", "repeats", "timeout_ms"),
                     "parameters",
                     "tags",
@@ -103,18 +104,21 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
         "coverage",
         "quality",
         "cost",
+        "judged",
         "tokens",
         "latency",
         "p95",
         "ttft",
         "suite_link",
         "endpoint_link",
+        "judges",
         "made",
         "took",
     )
     only_with: ClassVar = {
         "error_message": "error_message",
         "parameters": "parameters",
+        "judges": "graders",
         "tags": "tags",
     }
     made = instant("created_at", "Made")
@@ -189,6 +193,14 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
     @admin.display(description="Cost")
     def cost(self, batch: Batch) -> str:
         return words.money(batch.total_cost) if batch.done else words.NOTHING
+
+    @admin.display(description="Cost of judges")
+    def judged(self, batch: Batch) -> str:
+        return words.NOTHING if batch.judge_cost is None else words.money(batch.judge_cost)
+
+    @admin.display(description="Judges")
+    def judges(self, batch: Batch) -> str:
+        return ", ".join(f"{entry['model_name']} for {entry['type']}" for entry in batch.graders)
 
     @admin.display(description="Tokens in / out")
     def tokens(self, batch: Batch) -> str:

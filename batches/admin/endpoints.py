@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminDecimalFieldWidget as NumberWidget
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanWidget
@@ -22,6 +23,8 @@ _PLAIN = (
     "provider",
     "base_url",
     "model",
+    "request_template",
+    "answer_path",
     "price_input",
     "price_cached_input",
     "price_output",
@@ -33,6 +36,13 @@ _LABELS = {
     "price_output": "Output",
 }
 _CONFIGURED = "configured; leave empty to keep"
+
+
+class JsonInput(forms.JSONField):
+    """JSON as text; nothing is an empty input instead of `null`."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
 
 
 class EndpointForm(DomainForm):
@@ -74,6 +84,15 @@ class EndpointForm(DomainForm):
         help_text="Empty: the provider's own limit.",
     )
 
+    request_template = JsonInput(
+        required=False,
+        label="Request template",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
+        help_text="The JSON body to send, like "
+        "<code>{&quot;question&quot;: &quot;{{ prompt }}&quot;}</code>. It may name prompt, "
+        "messages, system, model and the parameters.",
+    )
+
     class Meta:
         model = ModelEndpoint
         fields = ("project", *_PLAIN)
@@ -90,6 +109,7 @@ class EndpointForm(DomainForm):
         for name in ("temperature", "max_tokens"):
             self.initial[name] = row.parameters.get(name)
         self.fields["base_url"].widget.attrs["placeholder"] = "https://api.example/v1"
+        self.fields["answer_path"].widget.attrs["placeholder"] = "choices[0].message.content"
         for name, label in _LABELS.items():
             self.fields[name].label = label
 
@@ -139,9 +159,10 @@ class ModelEndpointAdmin(DomainAdmin):
     search_fields = ("name", "model")
     ordering = ("name",)
     buttons = (Button("check_now", "Check", "network_check"),)
-    conditional_fields: ClassVar = dict.fromkeys(
-        ("base_url", "new_api_key", "new_headers"), "provider != 'demo'"
-    )
+    conditional_fields: ClassVar = {
+        **dict.fromkeys(("base_url", "new_api_key", "new_headers"), "provider != 'demo'"),
+        **dict.fromkeys(("request_template", "answer_path"), "provider == 'http'"),
+    }
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         secret = [
@@ -154,7 +175,7 @@ class ModelEndpointAdmin(DomainAdmin):
             )
             if stored
         ]
-        where = ("name", "provider", "base_url", "model")
+        where = ("name", "provider", "base_url", "model", "request_template", "answer_path")
         return (
             (None, {"fields": where if obj else ("project", *where)}),
             ("Credentials", {"fields": secret}),
@@ -163,7 +184,8 @@ class ModelEndpointAdmin(DomainAdmin):
                 "Prices in USD for a million tokens",
                 {
                     "fields": (("price_input", "price_cached_input", "price_output"),),
-                    "description": "Empty: unknown. Then a cost is shown as unknown, never as 0.",
+                    "description": "All empty: as the maintained price list has it, where it knows "
+                    "the server and the model. An unknown cost is shown as unknown, never as 0.",
                 },
             ),
         )
@@ -205,6 +227,8 @@ class ModelEndpointAdmin(DomainAdmin):
 
     @admin.display(description="USD a million in / out")
     def price(self, row: ModelEndpoint) -> SafeString | str:
-        if row.price_input is None and row.price_output is None:
+        held = endpoints.prices(row, at=timezone.now())
+        if held.input is None and held.output is None:
             return "unknown"
-        return f"{words.money(row.price_input)} / {words.money(row.price_output)}"
+        listed = " (list)" if held.source == "list" else ""
+        return f"{words.money(held.input)} / {words.money(held.output)}{listed}"

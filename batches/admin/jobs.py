@@ -46,7 +46,7 @@ class JobAdmin(LongList, ReadOnlyAdmin):
             {
                 "fields": (
                     ("latency", "first_token", "waiting"),
-                    ("tokens", "cost_usd", "attempts"),
+                    ("tokens", "cost_usd", "judged_usd", "attempts"),
                     ("started", "finished"),
                     "tags",
                 )
@@ -68,6 +68,7 @@ class JobAdmin(LongList, ReadOnlyAdmin):
         "waiting",
         "tokens",
         "cost_usd",
+        "judged_usd",
         "started",
         "finished",
     )
@@ -176,5 +177,11 @@ class JobAdmin(LongList, ReadOnlyAdmin):
 
     @admin.display(description="Cost")
     def cost_usd(self, job: Job) -> str:
-        done = job.status == JobStatus.DONE
-        return words.money(job.cost) if done else words.NOTHING
+        if job.status != JobStatus.DONE:
+            return words.NOTHING
+        why = f" {job.cost_unknown_because}" if job.cost_unknown_because else ""
+        return f"{words.money(job.cost)}{why}"
+
+    @admin.display(description="Judges")
+    def judged_usd(self, job: Job) -> str:
+        return words.NOTHING if job.judge_cost is None else words.money(job.judge_cost)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from django import forms
@@ -16,7 +17,10 @@ from access.admin.words import NOTHING
 from batches.scoring.assertions import NEGATION
 from batches.scoring.registry import KINDS
 
-_PARTS = ("type", "value", "threshold", "tolerance", "weight", "metric")
+_PARTS = ("type", "value", "threshold", "tolerance", "n", "provider", "weight", "metric")
+# Their values are lists that are kept as JSON: a text of several lines is one reference.
+_REFERENCES = frozenset({"rouge-n", "rouge-l", "bleu", "similar"})
+_SCHEMAS = frozenset({"is-json", "contains-json"})
 _SPARE = 2
 _MOST = 60
 
@@ -84,9 +88,10 @@ class AssertionsField(forms.Field):
 def _written(item: Mapping[str, Any]) -> dict[str, str]:
     """Return a stored assertion, or one as it was typed, as texts for the inputs."""
     shown = {}
+    lines = str(item.get("type", "")).removeprefix(NEGATION) not in _REFERENCES
     for part in _PARTS:
         value = item.get(part, "")
-        if isinstance(value, list) and all(isinstance(entry, str) for entry in value):
+        if lines and isinstance(value, list) and all(isinstance(entry, str) for entry in value):
             shown[part] = "\n".join(value)
         elif isinstance(value, list | dict):
             shown[part] = json.dumps(value, ensure_ascii=False)
@@ -100,11 +105,12 @@ def _read(row: Mapping[str, str]) -> dict[str, Any]:
     item: dict[str, Any] = {"type": row["type"].strip()}
     if row["value"] != "" or item["type"].removeprefix(NEGATION) in ("equals", "levenshtein"):
         item["value"] = _value(item["type"].removeprefix(NEGATION), row["value"])
-    for part in ("threshold", "tolerance", "weight"):
+    for part in ("threshold", "tolerance", "n", "weight"):
         if row[part].strip():
             item[part] = _number(row[part].strip())
-    if row["metric"].strip():
-        item["metric"] = row["metric"].strip()
+    for part in ("provider", "metric"):
+        if row[part].strip():
+            item[part] = row[part].strip()
     return item
 
 
@@ -115,11 +121,11 @@ def _value(base: str, text: str) -> Any:
         return lines if len(lines) > 1 else text
     if base == "numeric":
         return _number(text.strip())
-    if base == "equals" and text.lstrip()[:1] in ("{", "["):
-        try:
+    written = {"equals": ("{", "["), **dict.fromkeys(_SCHEMAS, ("{",))}
+    written |= dict.fromkeys(_REFERENCES, ("[",))
+    if text.lstrip()[:1] in written.get(base, ()):
+        with suppress(ValueError):
             return json.loads(text)
-        except ValueError:
-            return text
     return text.replace("\r\n", "\n")
 
 

@@ -1,17 +1,14 @@
 """What a chat completion says, in one piece or streamed. Pure: it sees text and times only."""
 
-import json
 from typing import Any
 
-from batches.providers import failures
+from batches.providers import failures, parts
 from batches.providers.base import Answer, CallFailed, ErrorClass
 from batches.providers.text import clean
 
 _DONE = "[DONE]"
 _FILTERED = "content_filter"
 _BROKEN = "error"  # a finish reason of gateways whose upstream failed
-_MAX_TOKENS = 2**31 - 1  # more is nonsense, and would not fit its column
-_MAX_NAME = 200
 _STATUSES = range(300, 600)
 _REQUEST_AT_FAULT = frozenset({"invalid_request_error", "model_not_found", "invalid_api_key"})
 
@@ -45,12 +42,12 @@ class StreamedAnswer:
         if data.strip() == _DONE:
             self.done = self.finished = True
             return
-        event = _object(data)
+        event = parts.json_object(data)
         if event is None:
             raise failures.no_answer(self._host, "the stream holds broken JSON")
         _raise_error_in(event, self._host)
         self._usage = event.get("usage") or self._usage
-        self._model = _name(event.get("model")) or self._model
+        self._model = parts.name(event.get("model")) or self._model
         choice = _first_choice(event)
         if choice is not None:
             self._take_choice(choice, at_ms)
@@ -66,7 +63,7 @@ class StreamedAnswer:
             if self._ttft_ms is None:
                 self._ttft_ms = at_ms
         self._declined = self._declined or _declined(said)
-        reason = _name(choice.get("finish_reason"))
+        reason = parts.name(choice.get("finish_reason"))
         if reason:
             self._finish_reason, self.finished = reason, True
             self._latency_ms = self._latency_ms or at_ms
@@ -103,7 +100,7 @@ def whole(body: bytes, host: str, latency_ms: float) -> Answer:
         raise failures.no_answer(host, "the body is empty", retryable=True)
     if body.lstrip().startswith(b"<"):
         raise failures.no_answer(host, "it is a web page")
-    parsed = _object(body)
+    parsed = parts.json_object(body)
     if parsed is None:
         raise failures.no_answer(host, "it is not a JSON object")
     _raise_error_in(parsed, host)
@@ -114,17 +111,17 @@ def whole(body: bytes, host: str, latency_ms: float) -> Answer:
         host,
         text=_text(choice["message"]),
         declined=_declined(choice["message"]),
-        finish_reason=_name(choice.get("finish_reason")),
+        finish_reason=parts.name(choice.get("finish_reason")),
         ttft_ms=None,
         latency_ms=latency_ms,
         usage=parsed.get("usage"),
-        model=_name(parsed.get("model")),
+        model=parts.name(parsed.get("model")),
     )
 
 
 def code_of(body: bytes) -> str:
     """Return the code in an error's body, "" where it holds none."""
-    return failures.error_code((_object(body) or {}).get("error"))
+    return failures.error_code((parts.json_object(body) or {}).get("error"))
 
 
 def _answer(
@@ -169,14 +166,6 @@ def _raise_error_in(event: dict[str, Any], host: str) -> None:
     raise failures.from_status(500, host, code=code)
 
 
-def _object(text: str | bytes) -> dict[str, Any] | None:
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
-
-
 def _first_choice(event: dict[str, Any]) -> dict[str, Any] | None:
     choices = event.get("choices")
     for choice in choices if isinstance(choices, list) else []:
@@ -204,19 +193,9 @@ def _tokens(usage: object) -> tuple[int | None, int | None, int | None]:
     """Return input, cached and output tokens; cached ones are part of the input."""
     if not isinstance(usage, dict):
         return None, None, None
-    tokens_in = _count(usage.get("prompt_tokens"))
+    tokens_in = parts.count(usage.get("prompt_tokens"))
     details = usage.get("prompt_tokens_details")
-    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    cached = parts.count(details.get("cached_tokens")) if isinstance(details, dict) else None
     if cached is not None and tokens_in is not None:
         cached = min(cached, tokens_in)
-    return tokens_in, cached, _count(usage.get("completion_tokens"))
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None
-    return value if 0 <= value <= _MAX_TOKENS else None
-
-
-def _name(value: object) -> str:
-    return clean(value)[:_MAX_NAME] if isinstance(value, str) else ""
+    return tokens_in, cached, parts.count(usage.get("completion_tokens"))

@@ -23,7 +23,11 @@ class ErrorClass(StrEnum):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a model is reached. `base_url` is the API's root, like `https://api.example/v1`."""
+    """Where a model is reached. `base_url` is the API's root, like `https://api.example/v1`.
+
+    `request_template` and `answer_path` are the provider http's: the body to send, and where in
+    the one that comes back the answer stands.
+    """
 
     provider: str
     base_url: str
@@ -31,15 +35,21 @@ class Endpoint:
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    request_template: object = None
+    answer_path: str = ""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One question. `parameters` win over the endpoint's; a None takes a parameter out."""
+    """One question. `parameters` win over the endpoint's; a None takes a parameter out.
+
+    `schema` is a JSON Schema that the answer should follow, where the dialect can ask for that.
+    """
 
     messages: Sequence[Mapping[str, Any]]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 60.0
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,14 @@ class Answer:
     output_tokens: int | None = None
     model: str = ""
     finish_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """One vector for each text, all equally long. The tokens are None where nobody counted."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    input_tokens: int | None = None
 
 
 class CallFailed(Exception):
@@ -92,5 +110,15 @@ class Provider(Protocol):
 
         Raises:
             CallFailed: no answer; `retryable` says whether another attempt may help.
+        """
+        ...
+
+    async def embed(
+        self, session: Session, endpoint: Endpoint, texts: Sequence[str], timeout_s: float
+    ) -> Embedded:
+        """Make one attempt to turn texts into vectors.
+
+        Raises:
+            CallFailed: as `complete`, and where the dialect has no embeddings.
         """
         ...

@@ -2,12 +2,14 @@
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from django.conf import settings
 
 from access.egress import Session
-from batches.providers.base import Answer, Call, Endpoint
+from batches.providers import failures
+from batches.providers.base import Answer, Call, Embedded, Endpoint
 from batches.providers.openai import OpenAI
 
 _LABEL = b"evalsched demo endpoint"
@@ -26,6 +28,11 @@ class Demo:
             headers={},
         )
         return await OpenAI().complete(session, own, call)
+
+    async def embed(
+        self, session: Session, endpoint: Endpoint, texts: Sequence[str], timeout_s: float
+    ) -> Embedded:
+        raise failures.no_embeddings("demo")
 
 
 def demo_key(secret_key: str) -> str:

@@ -73,6 +73,14 @@ def no_answer(host: str, what: str, *, retryable: bool = False) -> CallFailed:
     )
 
 
+def no_embeddings(provider: str) -> CallFailed:
+    """Return the failure of asking a dialect for vectors that has none."""
+    return CallFailed(
+        ErrorClass.REJECTED,
+        f"The provider {provider} has no embeddings; choose an OpenAI-compatible endpoint",
+    )
+
+
 def error_code(error: object) -> str:
     """Return the code, or else the type, of a provider's error object, if it is an identifier."""
     if not isinstance(error, dict):

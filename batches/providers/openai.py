@@ -1,27 +1,20 @@
-"""Any server that speaks OpenAI's chat completions, streaming or not."""
+"""Any server that speaks OpenAI's chat completions, streaming or not, and its embeddings."""
 
-import asyncio
-import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from access.egress import EgressFailed, EgressRefused, Response, Session
-from batches.providers import answers, failures
+from access.egress import Session
+from batches.providers import answers, exchange, failures, parts
 from batches.providers.answers import StreamedAnswer
-from batches.providers.base import Answer, Call, CallFailed, Endpoint, ErrorClass
-from batches.providers.sse import EventStream
+from batches.providers.base import Answer, Call, Embedded, Endpoint
+from batches.providers.exchange import Dialect
 
-_OK = 200
-_PATH = "/chat/completions"
-_ERROR_BYTES = 64 * 1024
-_ANSWER_BYTES = 4 * 1024 * 1024
-_BLANK = b" \t\r\n\xef\xbb\xbf"
-# After [DONE] only the body's end is due; a server that keeps it open costs its connection.
-_DRAIN_S = 0.25
+_COMPLETIONS = "/chat/completions"
+_EMBEDDINGS = "/embeddings"
+_DIALECT = Dialect(answers.whole, StreamedAnswer, answers.code_of)
 
 
 @dataclass(frozen=True)
@@ -30,31 +23,40 @@ class OpenAI:
 
     async def complete(self, session: Session, endpoint: Endpoint, call: Call) -> Answer:
         """Make one attempt. Raises CallFailed as `Provider.complete`."""
-        started = time.monotonic()
-        try:
-            async with session.post(
-                completions_url(endpoint.base_url),
-                json=payload(endpoint, call),
-                headers=_headers(endpoint),
-                timeout_s=call.timeout_s,
-                max_bytes=_ANSWER_BYTES,
-            ) as response:
-                if response.status != _OK:
-                    raise await _refusal(response)
-                return await _read(response, started)
-        except EgressRefused as refusal:
-            raise CallFailed(ErrorClass.REJECTED, refusal.message) from refusal
-        except EgressFailed as failure:
-            raise failures.from_egress(failure) from failure
+        return await exchange.ask(
+            session,
+            completions_url(endpoint.base_url),
+            _DIALECT,
+            json=payload(endpoint, call),
+            headers=exchange.bearer(endpoint),
+            timeout_s=call.timeout_s,
+        )
+
+    async def embed(
+        self, session: Session, endpoint: Endpoint, texts: Sequence[str], timeout_s: float
+    ) -> Embedded:
+        """Make one attempt. Raises CallFailed as `Provider.embed`."""
+        body, host, _ = await exchange.ask_whole(
+            session,
+            embeddings_url(endpoint.base_url),
+            answers.code_of,
+            json={**endpoint.parameters, "model": endpoint.model, "input": list(texts)},
+            headers=exchange.bearer(endpoint),
+            timeout_s=timeout_s,
+        )
+        return _embedded(body, host, len(texts))
 
 
 def completions_url(base_url: str) -> str:
     """Return the address to post to. A query (some gateways want a version there) is kept."""
-    parts = urlsplit(base_url)
-    path = parts.path.rstrip("/")
-    if not path.endswith(_PATH):
-        path += _PATH
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+    return _below(base_url, _COMPLETIONS)
+
+
+def embeddings_url(base_url: str) -> str:
+    """Return the address to post texts to, also where `base_url` names the completions."""
+    parts_ = urlsplit(base_url)
+    root = parts_._replace(path=parts_.path.rstrip("/").removesuffix(_COMPLETIONS))
+    return _below(urlunsplit(root), _EMBEDDINGS)
 
 
 def payload(endpoint: Endpoint, call: Call) -> dict[str, Any]:
@@ -70,81 +72,49 @@ def payload(endpoint: Endpoint, call: Call) -> dict[str, Any]:
         "model": endpoint.model,
         "messages": list(call.messages),
     }
+    if call.schema is not None:
+        schema = {"name": "answer", "strict": True, "schema": call.schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     if not body["stream"]:
         body["stream_options"] = None
-    return {name: value for name, value in body.items() if value is not None}
+    return exchange.without_none(body)
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    headers = {"Accept": "text/event-stream, application/json"}
-    if endpoint.api_key:
-        headers["Authorization"] = f"Bearer {endpoint.api_key.strip()}"
-    # Last, so that a gateway with another scheme can have its own header.
-    return {**headers, **endpoint.headers}
+def _below(base_url: str, path: str) -> str:
+    parts_ = urlsplit(base_url)
+    whole = parts_.path.rstrip("/")
+    if not whole.endswith(path):
+        whole += path
+    return urlunsplit((parts_.scheme, parts_.netloc, whole, parts_.query, ""))
 
 
-async def _refusal(response: Response) -> CallFailed:
-    """Return the failure that a status other than 200 means; its body may only add a code."""
-    wait_s = failures.retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
-    body = bytearray()
-    # Without its body the status still means the same.
-    with suppress(EgressFailed):
-        async with aclosing(response.chunks()) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > _ERROR_BYTES:
-                    break
-    code = answers.code_of(bytes(body))
-    return failures.from_status(response.status, response.host, code=code, retry_after_s=wait_s)
+def _embedded(body: bytes, host: str, wanted: int) -> Embedded:
+    """Return the vectors in the order of their texts.
+
+    Raises:
+        CallFailed: they are not one vector of numbers for each text, all equally long.
+    """
+    parsed = parts.json_object(body)
+    rows = parsed.get("data") if parsed else None
+    vectors: dict[object, tuple[float, ...] | None] = {}
+    for at, row in enumerate(rows if isinstance(rows, list) else []):
+        if isinstance(row, dict):
+            vectors[row.get("index", at)] = _vector(row.get("embedding"))
+    ordered = [vectors.get(at) for at in range(wanted)]
+    found = tuple(vector for vector in ordered if vector)
+    if parsed is None or len(found) != wanted or len({len(vector) for vector in found}) != 1:
+        raise failures.no_answer(host, "it holds no embeddings")
+    usage = parsed.get("usage")
+    tokens = parts.count(usage.get("prompt_tokens")) if isinstance(usage, dict) else None
+    return Embedded(found, tokens)
 
 
-async def _read(response: Response, started: float) -> Answer:
-    """Read an answer as what its first character says it is: content types are often wrong."""
-    head = bytearray()
-    async with aclosing(response.chunks()) as pieces:
-        async for piece in pieces:
-            head += piece
-            if head.lstrip(_BLANK):
-                break
-        if _is_stream(head):
-            return await _read_stream(bytes(head), pieces, response.host, started)
-        async for piece in pieces:
-            head += piece
-    return answers.whole(bytes(head), response.host, _ms_since(started))
-
-
-async def _read_stream(
-    head: bytes, pieces: AsyncGenerator[bytes, None], host: str, started: float
-) -> Answer:
-    events, answer = EventStream(), StreamedAnswer(host)
-    try:
-        for data in events.feed(head):
-            answer.take(data, _ms_since(started))
-        while not answer.done and (piece := await anext(pieces, b"")):
-            for data in events.feed(piece):
-                answer.take(data, _ms_since(started))
-        for data in events.close():
-            answer.take(data, _ms_since(started))
-        await _drain(pieces)
-    except EgressFailed:
-        # Everything that counts was said before the connection broke off or the time was up.
-        if not answer.finished:
-            raise
-    return answer.result()
-
-
-async def _drain(pieces: AsyncGenerator[bytes, None]) -> None:
-    """Read the end of a finished body, so that its connection can serve the next call."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_S):
-            async for _ in pieces:
-                pass
-
-
-def _is_stream(head: bytearray) -> bool:
-    """Whether a body that begins with `head` is a stream; JSON and HTML begin otherwise."""
-    return not head.lstrip(_BLANK).startswith((b"{", b"[", b"<", b'"'))
-
-
-def _ms_since(started: float) -> float:
-    return (time.monotonic() - started) * 1000
+def _vector(value: object) -> tuple[float, ...] | None:
+    if not isinstance(value, list):
+        return None
+    for number in value:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            return None
+        if not math.isfinite(number):
+            return None
+    return tuple(map(float, value))

@@ -14,9 +14,11 @@ class Assertion:
 
     `type` may begin with `not-`. `value` is any JSON value that the type takes, None where it takes
     none. `threshold` is a distance for levenshtein, milliseconds for latency, a Decimal of USD for
-    cost, and 0..1 elsewhere. `tolerance` is absolute and only numeric's. An assertion of weight 0
-    is shown and decides nothing. `trimmed` compares without white space around the texts; it is set
-    for a case's `expected` only and cannot be asked for.
+    cost, and 0..1 elsewhere. `tolerance` is absolute and only numeric's; `n` is how many words
+    rouge-n counts together. `provider` names the model endpoint that similar and llm-rubric ask:
+    its id, its name or its model. An assertion of weight 0 is shown and decides nothing. `trimmed`
+    compares without white space around the texts; it is set for a case's `expected` only and
+    cannot be asked for.
     """
 
     type: str
@@ -25,6 +27,8 @@ class Assertion:
     weight: float = 1
     metric: str | None = None
     tolerance: float | None = None
+    n: int | None = None
+    provider: str | None = None
     trimmed: bool = False
 
     @property
@@ -47,6 +51,10 @@ class Assertion:
             fields["threshold"] = f"{self.threshold:f}" if money else self.threshold
         if self.tolerance is not None:
             fields["tolerance"] = self.tolerance
+        if self.n is not None:
+            fields["n"] = self.n
+        if self.provider is not None:
+            fields["provider"] = self.provider
         if self.weight != 1:
             fields["weight"] = self.weight
         if self.metric is not None:
@@ -116,10 +124,15 @@ class Kind:
     """One type of assertion: how it scores, and how its value and threshold are validated.
 
     `value` and `threshold` take what the input gives (None where it gives nothing), return what is
-    kept and raise Invalid.
+    kept and raise Invalid. A `slow` one may take a second for a long answer or a nasty value, so
+    it is scored beside the loop that calls are made from. One that `asks` another model is found
+    out by whoever may call out, and comes to the scoring with its finding.
     """
 
     scorer: Scorer
     value: Callable[[object], object]
     threshold: Callable[[object], float | Decimal | None]
     has_tolerance: bool = False
+    has_n: bool = False
+    slow: bool = False
+    asks: bool = False

@@ -16,8 +16,13 @@ MAX_METRIC_CHARACTERS = 64
 MAX_TYPE_CHARACTERS = 200
 MAX_WEIGHT = 1000
 
-_FIELDS = ("type", "value", "threshold", "tolerance", "weight", "metric")
-_CODE_FIELDS = frozenset({"transform", "contextTransform", "provider", "config"})
+# Longer runs of words hardly ever occur twice.
+MAX_N = 9
+# As long as the name of an endpoint.
+MAX_PROVIDER_CHARACTERS = 200
+
+_FIELDS = ("type", "value", "threshold", "tolerance", "n", "provider", "weight", "metric")
+_CODE_FIELDS = frozenset({"transform", "contextTransform", "config"})
 
 
 def parse(
@@ -62,7 +67,7 @@ def _assertion(
     if kind is None:
         return None
     value: object = None
-    threshold = tolerance = metric = None
+    threshold = tolerance = n = provider = metric = None
     weight: float = 1
     with complaints.about(f"{path}.value"):
         value = kind.value(raw.get("value"))
@@ -71,11 +76,15 @@ def _assertion(
         threshold = kind.threshold(raw.get("threshold"))
     with complaints.about(f"{path}.tolerance"):
         tolerance = _tolerance(raw.get("tolerance"), allowed=kind.has_tolerance)
+    with complaints.about(f"{path}.n"):
+        n = _n(raw.get("n"), allowed=kind.has_n)
+    with complaints.about(f"{path}.provider"):
+        provider = _provider(raw.get("provider"), allowed=kind.asks)
     with complaints.about(f"{path}.weight"):
         weight = _weight(raw.get("weight"))
     with complaints.about(f"{path}.metric"):
         metric = _metric(raw.get("metric"))
-    return Assertion(type_, value, threshold, weight, metric, tolerance)
+    return Assertion(type_, value, threshold, weight, metric, tolerance, n, provider)
 
 
 def _type(raw: object) -> str:
@@ -106,6 +115,28 @@ def _tolerance(raw: object, *, allowed: bool) -> float | None:
         raise Invalid("Only numeric has a tolerance.")
     # 0 is what is meant where nothing is said, and both are to be one assertion.
     return fields.number(raw, least=0) or None
+
+
+def _n(raw: object, *, allowed: bool) -> int | None:
+    if raw is None:
+        return None
+    if not allowed:
+        raise Invalid("Only rouge-n has an n.")
+    n = fields.number(raw, least=1, most=MAX_N)
+    if not isinstance(n, int):
+        raise Invalid("This must be a whole number of words.")
+    # 1 is what is meant where nothing is said, and both are to be one assertion.
+    return n if n > 1 else None
+
+
+def _provider(raw: object, *, allowed: bool) -> str | None:
+    if raw is None or raw == "":
+        return None
+    if not allowed:
+        raise Invalid("Only similar and llm-rubric ask another model.")
+    if not isinstance(raw, str):
+        raise Invalid("This must be the id, the name or the model of an endpoint of the project.")
+    return fields.text(raw, most=MAX_PROVIDER_CHARACTERS)
 
 
 def _weight(raw: object) -> float:

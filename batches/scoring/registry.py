@@ -1,16 +1,33 @@
 """Which assertions there are, and why the others are refused."""
 
 from access.errors import Invalid
-from batches.scoring import numbers, performance, text
+from batches.scoring import (
+    json_answers,
+    numbers,
+    overlaps,
+    patterns,
+    performance,
+    rubrics,
+    similarity,
+    text,
+)
 from batches.scoring.assertions import NEGATION, Kind
 from batches.scoring.complaints import clipped
 
 # A new family of assertions is a module with a table of its own and a line here.
-KINDS: dict[str, Kind] = {**text.KINDS, **numbers.KINDS, **performance.KINDS}
+KINDS: dict[str, Kind] = {
+    **text.KINDS,
+    **patterns.KINDS,
+    **json_answers.KINDS,
+    **numbers.KINDS,
+    **overlaps.KINDS,
+    **similarity.KINDS,
+    **rubrics.KINDS,
+    **performance.KINDS,
+}
 
-PLANNED = frozenset(
-    {"regex", "is-json", "contains-json", "rouge-n", "bleu", "similar", "llm-rubric"}
-)
+# Whoever makes a batch has to know a model to ask for these.
+ASKING = frozenset(name for name, kind_ in KINDS.items() if kind_.asks)
 # promptfoo's names for assertions that run code of whoever wrote the suite, or hand the answer to
 # a server of theirs. Written with a colon, code follows: `python: len(output) > 3`.
 CODE = frozenset({"javascript", "python", "ruby", "fn", "eval", "file", "package"})
@@ -38,6 +55,4 @@ def _why_not(base: str) -> str:
         return f"{name} would run code, and evalsched runs no code from suites. {known}"
     if family in ELSEWHERE:
         return f"{name} would send answers to another server, which suites may not do. {known}"
-    if base in PLANNED:
-        return f"{name} is planned, but cannot be used yet. {known}"
     return f"There is no assertion {name}. {known}"

@@ -1,8 +1,10 @@
 """Scoring an answer: every assertion by its scorer, then the case from its assertions."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from types import MappingProxyType
 
 from access.errors import Invalid
 from batches.scoring import registry, templates
@@ -30,14 +32,20 @@ def score(
     *,
     variables: Mapping[str, Scalar],
     threshold: float | None,
+    found: Mapping[int, Finding] = MappingProxyType({}),
 ) -> CaseScore:
     """Return how `answer` did. Raises for no answer, however long or strange.
+
+    `found` holds what other models found, by the place of the assertion that `questions` gave.
 
     The score is the weighted mean. The case passes if every assertion with a weight passes or,
     where it has a `threshold`, if the score reaches it. It is unscored (None, None) without
     assertions, or when one with a weight could not be scored: a missing figure is not a wrong one.
     """
-    scores = tuple(_scored(assertion, answer, variables) for assertion in assertions)
+    scores = tuple(
+        _scored(assertion, answer, variables, found.get(place))
+        for place, assertion in enumerate(assertions)
+    )
     # promptfoo's rule: weight 0 is for the record only.
     deciding = [item for item in scores if item.weight > 0]
     known = [item.score for item in deciding if item.score is not None]
@@ -51,12 +59,39 @@ def score(
     return CaseScore(mean, mean >= threshold - _ROUNDING, scores)
 
 
+def questions(
+    assertions: Sequence[Assertion], variables: Mapping[str, Scalar]
+) -> Iterator[tuple[int, Assertion]]:
+    """Yield the assertions that another model has to be asked about, filled, with their places.
+
+    Those that cannot be filled are left to `score`, which says why.
+    """
+    for place, assertion in enumerate(assertions):
+        if registry.kind(assertion.type).asks:
+            with suppress(Invalid):
+                filled = _filled(assertion, variables)
+                if filled.value != "":
+                    yield place, filled
+
+
+def is_slow(assertions: Sequence[Assertion]) -> bool:
+    """Return whether scoring may take so long that it should not hold up a loop."""
+    return any(registry.kind(assertion.type).slow for assertion in assertions)
+
+
+def _filled(assertion: Assertion, variables: Mapping[str, Scalar]) -> Assertion:
+    return replace(assertion, value=templates.fill_all(assertion.value, variables))
+
+
 def _scored(
-    assertion: Assertion, answer: Answer, variables: Mapping[str, Scalar]
+    assertion: Assertion,
+    answer: Answer,
+    variables: Mapping[str, Scalar],
+    finding: Finding | None = None,
 ) -> AssertionScore:
-    filled, finding = assertion, None
+    filled = assertion
     try:
-        filled = replace(assertion, value=templates.fill_all(assertion.value, variables))
+        filled = _filled(assertion, variables)
     except Invalid as refusal:
         # An agent's assertion may name a variable that this case does not have.
         finding = Finding.unscored(refusal.message.removesuffix("."))

@@ -8,7 +8,7 @@ from access.clock import database_now
 from access.secrets import Secret
 from batches import batches, endpoints
 from batches.models import Batch, BatchStatus, Job, ModelEndpoint
-from tests.admin.pages import errors, list_of, press, send, told, url_of
+from tests.admin.pages import errors, inputs, list_of, press, send, told, url_of
 from tests.factories import (
     make_batch,
     make_endpoint,
@@ -55,6 +55,35 @@ class TestEndpoints:
 
         assert ModelEndpoint.objects.get().name == "Renamed"
         assert revealed(endpoint) == (KEY, {"X-Team": "evals-secret"})
+
+    def test_an_endpoint_of_any_json_is_written_as_json(
+        self, browser: Client, endpoint: ModelEndpoint
+    ) -> None:
+        send(
+            browser,
+            url_of(endpoint),
+            self.FORM,
+            provider="http",
+            request_template='{"q": "{{ prompt }}"}',
+            answer_path="data.text",
+        )
+        made = ModelEndpoint.objects.get()
+        send(browser, url_of(made), self.FORM, name="Renamed")
+
+        kept = ModelEndpoint.objects.get()
+        assert (kept.name, kept.provider, kept.answer_path) == ("Renamed", "http", "data.text")
+        assert kept.request_template == {"q": "{{ prompt }}"}
+        assert inputs(browser, url_of(kept), self.FORM)["request_template"] != ["null"]
+
+    def test_a_template_that_asks_nothing_is_refused_at_its_field(
+        self, browser: Client, endpoint: ModelEndpoint
+    ) -> None:
+        assert inputs(browser, url_of(endpoint), self.FORM)["request_template"] == [""]
+        for written in ("", "{", '{"q": "x"}'):
+            told_ = send(
+                browser, url_of(endpoint), self.FORM, provider="http", request_template=written
+            )
+            assert list(errors(told_)) == ["request_template"]
 
     def test_ticked_boxes_remove_them(self, browser: Client, endpoint: ModelEndpoint) -> None:
         send(browser, url_of(endpoint), self.FORM, clear_api_key="on", clear_headers="on")

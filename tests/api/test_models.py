@@ -28,12 +28,80 @@ def test_an_endpoint_is_made_with_what_it_needs(api: Api, actor: Actor) -> None:
     assert set(shown) == {
         *("id", "project_id", "user_id", "created_at", "updated_at", "name", "provider"),
         *("base_url", "model", "api_key_configured", "header_names", "parameters"),
+        *("request_template", "answer_path"),
         *("requests_per_minute", "tokens_per_minute"),
         *("price_input", "price_cached_input", "price_output"),
     }
     assert (shown["project_id"], shown["user_id"]) == (str(actor.project.pk), str(actor.user.pk))
     # An unknown price is null, never 0.
     assert shown["price_input"] is None
+
+
+def test_anthropics_address_need_not_be_known(api: Api) -> None:
+    body = {"name": "A", "provider": "anthropic", "model": "claude-sonnet-4-5"}
+
+    own = api.create("models", body).json()
+    other = api.create("models", body | {"name": "B", "base_url": "https://gateway.example"}).json()
+
+    assert own["base_url"] == "https://api.anthropic.com/v1"
+    assert other["base_url"] == "https://gateway.example"
+
+
+def test_an_endpoint_of_any_json_has_its_template_and_path(api: Api) -> None:
+    body = OPENAI | {
+        "provider": "http",
+        "request_template": {"q": "{{ prompt }}", "t": "{{ temperature }}"},
+        "answer_path": "data[0].text",
+        "parameters": {"temperature": 0},
+    }
+
+    made = api.create("models", body).json()
+    changed = api.change(f"models/{made['id']}", {"answer_path": "$.answer"}).json()
+    # Its template names a parameter that would be gone.
+    refused = api.change(f"models/{made['id']}", {"parameters": {}})
+
+    assert made["request_template"] == body["request_template"]
+    assert (made["answer_path"], changed["answer_path"]) == ("data[0].text", "$.answer")
+    assert refused.status_code == 400
+    assert list(refused.json()["details"]) == ["request_template"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"provider": "http"}, "request_template"),
+        ({"provider": "http", "request_template": "{{ prompt }}"}, "request_template"),
+        ({"provider": "http", "request_template": {"q": "x"}}, "request_template"),
+        ({"provider": "http", "request_template": {"q": "{{ p }}"}}, "request_template"),
+        (
+            {
+                "provider": "http",
+                "request_template": {"q": "{{ prompt }}"},
+                "answer_path": "a..b",
+            },
+            "answer_path",
+        ),
+        ({"request_template": {"q": "{{ prompt }}"}}, "request_template"),
+        ({"answer_path": "a"}, "answer_path"),
+        ({"provider": "anthropic", "base_url": "https://10.0.0.1"}, "base_url"),
+        (
+            {
+                "provider": "http",
+                "request_template": {"q": "{{ prompt }}"},
+                "base_url": "http://169.254.169.254/",
+            },
+            "base_url",
+        ),
+    ],
+    ids=str,
+)
+def test_templates_paths_and_addresses_that_are_refused(
+    change: dict[str, Any], field: str, api: Api
+) -> None:
+    made = api.create("models", OPENAI | change)
+
+    assert made.status_code == 400, made.content
+    assert list(made.json()["details"]) == [field]
 
 
 def test_prices_are_decimal_strings(api: Api) -> None:

@@ -25,9 +25,10 @@ def server(
 ) -> ModelServer:
     """The model server as new; calls that fail are tried again without long waits."""
     settings.EVALSCHED_PRIVATE_HOSTS = [LOOPBACK]
-    assert calls.call.__kwdefaults__ is not None
     quick = Backoff(first_s=0.01, most_s=0.02)
-    monkeypatch.setitem(calls.call.__kwdefaults__, "backoff", quick)
+    for asking in (calls.call, calls.embed):
+        assert asking.__kwdefaults__ is not None
+        monkeypatch.setitem(asking.__kwdefaults__, "backoff", quick)
     running.reset()
     return running
 

@@ -55,7 +55,7 @@ COUNTERS = """
         b.latency_count, b.ttft_count, b.input_tokens, b.output_tokens,
         round(b.score_sum::numeric, 6), round(b.weight_sum::numeric, 6),
         round(b.latency_sum_ms::numeric, 3), round(b.ttft_sum_ms::numeric, 3),
-        coalesce(b.total_cost, 0)
+        coalesce(b.total_cost, 0), coalesce(b.judge_cost, 0)
     FROM batches_batch b WHERE b.id = %s
 """
 AGGREGATES = """
@@ -68,7 +68,8 @@ AGGREGATES = """
         round(coalesce(sum(score * weight), 0)::numeric, 6),
         round(coalesce(sum(weight) FILTER (WHERE score IS NOT NULL), 0)::numeric, 6),
         round(coalesce(sum(latency_ms), 0)::numeric, 3),
-        round(coalesce(sum(ttft_ms), 0)::numeric, 3), coalesce(sum(cost), 0)
+        round(coalesce(sum(ttft_ms), 0)::numeric, 3), coalesce(sum(cost), 0),
+        coalesce(sum(judge_cost), 0)
     FROM batches_job WHERE batch_id = %s
 """
 

@@ -358,7 +358,7 @@ def test_an_unknown_provider_is_rejected(server: ModelServer) -> None:
     outcome = ask(make_endpoint(server, provider="astrology"))
 
     assert outcome.error_class is ErrorClass.REJECTED
-    assert "demo, openai" in outcome.error
+    assert "anthropic, demo, http, openai" in outcome.error
 
 
 def test_neither_key_nor_body_gets_into_an_error(server: ModelServer) -> None:

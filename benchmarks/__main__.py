@@ -29,7 +29,10 @@ from benchmarks.figures import Figure
 from config import embedded, generated
 from tests import servers
 
-PARTS = ("batches", "faulty", "allowances", "fairness", "lists", "dispatch")
+PARTS = (
+    *("batches", "faulty", "allowances", "fairness", "lists"),
+    *("dispatch", "imports", "calibration"),
+)
 APPS = ("access", "alerts", "batches", "evalsched")
 RESULTS = Path(__file__).parent / "results"
 SETTINGS = {

@@ -237,8 +237,8 @@ def plain(percentage: float) -> Callable[[Trial], bool]:
     return lambda each: each.fell > percentage - 1e-9
 
 
-def measure(data_dir: Path) -> list[Figure]:
-    """Print the tables and return the figures; nothing is written to `data_dir`."""
+def measure() -> list[Figure]:
+    """Print the tables and return the figures."""
     same = trials(0.0, SAME_PAIRS)
     equal = equal_percentage(same)
     # As many as the verdicts, not one more.

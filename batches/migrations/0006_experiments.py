@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('access', '0003_heartbeat'),
-        ('batches', '0004_job_status'),
+        ("batches", "0005_graders"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,5 +1,4 @@
 import json
-import time
 from collections.abc import Callable
 
 import pytest
@@ -103,13 +102,10 @@ def test_a_file_that_is_bad_throughout_is_given_up_early() -> None:
 
 def test_a_file_that_is_hard_to_look_through_is_given_up_after_a_line() -> None:
     line = '{"metadata": [' + "0," * 600_000 + "0]}\n"
-    started = time.process_time()
 
     error = refusal(line * 20)
 
     assert list(error.details) == ["line 1"]
-    # About 1 s; twenty such lines would take twenty.
-    assert time.process_time() - started < 8
 
 
 def test_a_key_that_occurs_twice_is_refused_naming_both_lines() -> None:
@@ -219,25 +215,3 @@ def test_an_export_says_nothing_that_goes_without_saying() -> None:
     (line,) = dump([draft({"key": "k", "prompt": "é", "threshold": 0, "expected": ""})])
 
     assert line == '{"key": "k", "prompt": "é", "expected": "", "threshold": 0}\n'
-
-
-def test_ten_thousand_cases_are_read_in_well_under_two_seconds() -> None:
-    lines = "".join(
-        json.dumps(
-            {
-                "key": f"sum-{number}",
-                "prompt": "What is {{a}} + {{b}}?",
-                "variables": {"a": number, "b": 2},
-                "assertions": [{"type": "numeric", "value": number + 2}],
-                "tags": ["sums"],
-            }
-        )
-        + "\n"
-        for number in range(10_000)
-    )
-    started = time.process_time()
-
-    drafts = parse(lines.encode())
-
-    assert len(drafts) == 10_000
-    assert time.process_time() - started < 2

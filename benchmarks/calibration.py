@@ -13,7 +13,6 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmarks.figures import Figure
 from evalsched import detection, statistics, verdicts
@@ -285,4 +284,4 @@ def _row(name: str, trials: Sequence[Trial], rules: Sequence[Callable[[Trial], b
 
 
 if __name__ == "__main__":
-    measure(Path())
+    measure()

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from access import heartbeats, idempotency
-from alerts import notifications
+from alerts import deliveries
 from batches import rescues
 from evalsched import dispatch, invariants, pulse, runs
 
@@ -24,7 +24,7 @@ def tick(now: datetime) -> None:
         runs.start_queued,
         rescues.free_lost,
         rescues.wake_idle,
-        notifications.rescue,
+        deliveries.rescue,
         invariants.scan,
     )
     heartbeats.note(pulse.TICK, now=now)

@@ -13,19 +13,22 @@ from access.actors import Actor
 from access.ids import uuid7
 from access.isolation import API_ROLE, acting_in
 from access.models import ApiKey, AuditEvent, IdempotencyKey, Membership, Owned, Project, Role
-from alerts.models import Event, Notification
+from alerts.models import Attempt, Channel, Event, Notification, Preference
 from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
 from evalsched.models import Run, Schedule
 from tests.factories import (
     NOW,
     make_actor,
+    make_attempt,
     make_batch,
+    make_channel,
     make_endpoint,
     make_event,
     make_job,
     make_key,
     make_member,
     make_notification,
+    make_preference,
     make_run,
     make_schedule,
     make_suite,
@@ -47,14 +50,17 @@ def _make_idempotency_key(actor: Actor) -> IdempotencyKey:
 
 MAKE: dict[type[models.Model], Callable[[Actor], models.Model]] = {
     ApiKey: lambda actor: make_key(actor)[0],
+    Attempt: lambda actor: make_attempt(make_notification(make_event(actor))),
     AuditEvent: _make_audit_event,
     Batch: make_batch,
+    Channel: make_channel,
     Event: make_event,
     IdempotencyKey: _make_idempotency_key,
     Job: lambda actor: make_job(make_batch(actor)),
     Membership: lambda actor: Membership.objects.get(project=actor.project, user=actor.user),
     ModelEndpoint: make_endpoint,
     Notification: lambda actor: make_notification(make_event(actor)),
+    Preference: make_preference,
     Run: lambda actor: make_run(make_schedule(actor), batch=make_batch(actor)),
     Schedule: make_schedule,
     TestCase: lambda actor: make_suite(actor).cases.all()[0],

@@ -1,9 +1,9 @@
 """What is announced is stored once, with what happened, and delivered by real mail."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from email.message import EmailMessage
 from functools import partial
+from typing import Any
 
 import pytest
 from celery import current_app
@@ -11,10 +11,11 @@ from django.db import transaction
 from pytest_django import Settings
 
 from access.actors import Actor
-from alerts import notifications
+from alerts import deliveries
 from alerts.channels import email as email_channel
+from alerts.deliveries import LEASE, RETRY_AFTER, deliver, rescue
 from alerts.models import AlertType, Event, Notification, NotificationStatus
-from alerts.notifications import LEASE, RETRY_AFTER, Happening, announce, deliver, rescue
+from alerts.notifications import Happening, announce
 from evalsched import announcements
 from evalsched.models import RunStatus
 from tests.alerts.mail_server import MailServer
@@ -25,19 +26,7 @@ pytestmark = pytest.mark.django_db
 SECOND = timedelta(seconds=1)
 
 
-@pytest.fixture
-def mailbox(settings: Settings) -> Iterator[MailServer]:
-    """A real mail server that this process sends to."""
-    with MailServer() as server:
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
-        settings.EMAIL_TIMEOUT = 5
-        settings.DEFAULT_FROM_EMAIL = "evalsched <alerts@evals.example>"
-        settings.PUBLIC_URL = "https://evals.example"
-        yield server
-
-
-def happening(key: str = "a run", **changes: str) -> Happening:
+def happening(key: str = "a run", **changes: Any) -> Happening:
     wanted = {"subject": "Evaluation failed: Nightly", "summary": "No connection."} | changes
     return Happening(AlertType.EVALUATION_FAILED, key, facts=[("Model", "gpt")], **wanted)
 
@@ -295,7 +284,7 @@ def test_a_broker_that_is_away_delays_and_the_tick_hints_again(
 
     assert rescue(NOW + SECOND) == 1
     assert rescue(NOW + SECOND) == 0, "hinted already"
-    assert rescue(NOW + notifications.HINT_AGAIN + 2 * SECOND) == 1
+    assert rescue(NOW + deliveries.HINT_AGAIN + 2 * SECOND) == 1
     deliver(notification.pk, now=NOW + SECOND)
 
     assert len(mailbox.mails) == 1

@@ -250,7 +250,7 @@ def _free(notification: Notification, now: datetime) -> None:
     mine = Notification.objects.filter(pk=notification.pk, claim_no=notification.claim_no)
     with transaction.atomic():
         if mine.filter(status=NotificationStatus.SENDING).move(
-            NotificationStatus.PENDING, lease_expires_at=None
+            NotificationStatus.PENDING, lease_expires_at=None, hinted_at=None
         ):
             sentence = "Its worker was lost on the way; it is sent again."
             _note(notification, Result(AttemptOutcome.LOST, sentence), now, None)

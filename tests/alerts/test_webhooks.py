@@ -335,7 +335,9 @@ def test_a_secret_that_cannot_be_read_is_an_attempt_that_says_so(
 def test_a_body_is_never_too_large(piece: str, facts: int) -> None:
     texts = [[piece * 100, piece * 5_000] for _ in range(facts)]
     links = [["Acknowledge", "/" + "x" * 299] for _ in range(20)]
-    event = make_event(summary=piece * 50_000, facts=texts, links=links, subject=(piece * 300)[:300])
+    event = make_event(
+        summary=piece * 50_000, facts=texts, links=links, subject=(piece * 300)[:300]
+    )
 
     body = webhook.payload(Notification(event=event), event)
 

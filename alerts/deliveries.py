@@ -117,25 +117,26 @@ def give_up(notification: Notification, why: str) -> None:
 
 
 def _claim(notification_id: uuid.UUID, now: datetime) -> Notification | None:
+    """Take the notification, and its channel's turn. Lock order: channel, notification."""
+    due = Notification.objects.filter(
+        pk=notification_id, status=NotificationStatus.PENDING, not_before__lte=now
+    )
     with transaction.atomic():
-        row = Notification.objects.filter(pk=notification_id, not_before__lte=now)
-        kind = row.values_list("kind", flat=True).first()
-        lease = LEASE if kind == ChannelKind.EMAIL else LEASE_OF_HTTP
-        claimed = row.filter(status=NotificationStatus.PENDING).move(
+        seen = due.select_related("event", "channel").first()
+        if seen is None or not (_obstacle(seen) or _has_its_turn(seen, now)):
+            return None
+        lease = LEASE if seen.kind == ChannelKind.EMAIL else LEASE_OF_HTTP
+        if not due.move(
             NotificationStatus.SENDING,
             claim_no=F("claim_no") + 1,
             attempts=F("attempts") + 1,
             lease_expires_at=now + lease,
-        )
-        if not claimed:
-            return None
-        notification = Notification.objects.select_related("event", "channel").get(
-            pk=notification_id
-        )
-        if not _has_its_turn(notification, now):
+        ):
+            # Somebody else was faster, so the turn is not needed.
             transaction.set_rollback(True)
             return None
-    return notification
+        seen.refresh_from_db(fields=["status", "claim_no", "attempts", "lease_expires_at"])
+    return seen
 
 
 def _has_its_turn(notification: Notification, now: datetime) -> bool:
@@ -194,12 +195,16 @@ def _sent(notification: Notification, now: datetime) -> Result:
 
 def _record(notification: Notification, result: Result, now: datetime, took: timedelta) -> None:
     """Write down the attempt and what follows from it, unless another worker has taken it over."""
+    gone = notification.channel if result.outcome == AttemptOutcome.GONE else None
     with transaction.atomic():
+        if gone is not None:
+            # Before the notification, as deleting does: in the other order the two could deadlock.
+            Channel.objects.select_for_update(no_key=True).filter(pk=gone.pk).first()
         if not _moved(notification, result, now):
             return
         _note(notification, result, now, took)
-        if result.outcome == AttemptOutcome.GONE and notification.channel is not None:
-            directory.disable(notification.channel, f"{result.sentence}.", now=now)
+        if gone is not None:
+            directory.disable(gone, f"{result.sentence}.", now=now)
     about = {"id": str(notification.pk), "channel": notification.kind}
     if result.outcome == AttemptOutcome.SENT:
         logger.info("notification sent", **about)

@@ -57,9 +57,14 @@ def announce(project_id: uuid.UUID, author: User, what: Happening, *, now: datet
 
 
 def for_one(event: Event, channel: Channel, *, now: datetime) -> Notification:
-    """Store an event that goes to one channel only, whatever anybody prefers. Nobody is woken."""
+    """Store an event that goes to one channel only, whatever anybody prefers.
+
+    Nobody is woken: the caller delivers it.
+    """
     event.save(force_insert=True)
     notification = _to_channel(event, channel, now)
+    # Or a tick at this moment would hand it to a worker.
+    notification.hinted_at = now
     notification.save(force_insert=True)
     return notification
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from alerts.deliveries import deliver
 from alerts.models import Attempt, Channel, Event, Notification
 from tests.alerts.receiver import Answer, Receiver
 from tests.factories import NOW, make_actor, make_channel, make_event, make_notification
+from tests.processes_at_work import at_once
 
 pytestmark = pytest.mark.django_db
 SECOND = timedelta(seconds=1)
@@ -219,6 +221,17 @@ def test_a_worker_sends_what_waits_a_message_a_second(receiver: Receiver) -> Non
     times = [request.at for request in receiver.requests]
     assert all(later - earlier >= 1 for earlier, later in pairwise(times))
     assert not Notification.objects.exclude(status="sent").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_one_is_sent_and_the_others_wait(receiver: Receiver) -> None:
+    channel = make_slack(receiver)
+    waiting = [make_waiting(channel) for _ in range(4)]
+
+    at_once(*[partial(deliver, notification.pk, now=NOW) for notification in waiting])
+
+    assert len(receiver.requests) == 1
+    assert Notification.objects.filter(status="pending", attempts=0).count() == 3
 
 
 def test_a_worker_that_dies_blocks_the_channel_for_a_minute_at_most(receiver: Receiver) -> None:

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook
 
 from access.actors import Actor
 from access.models import AuditEvent
-from alerts import trials
+from alerts import deliveries, trials
 from alerts.models import Attempt, Channel, Event, Notification, Preference
 from tests.alerts.receiver import Answer, Receiver
 from tests.clients import Api, with_key
@@ -232,6 +232,12 @@ def test_a_test_of_a_busy_channel_says_so(api: Api, actor: Actor, receiver: Rece
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
     assert Notification.objects.get().status == "failed"
     assert receiver.requests == []
+
+
+def test_no_tick_takes_a_test_from_whoever_waits_for_it(actor: Actor) -> None:
+    trials.make(actor, make_channel(actor), now=NOW)
+
+    assert deliveries.rescue(NOW) == 0
 
 
 def test_only_so_many_are_tested_at_once(

@@ -132,6 +132,7 @@ class OneNotification(ApiView):
 class ReplayNotification(ApiView):
     queryset = Notifications.queryset
     serializer_class = NotificationSerializer
+    starts_work = True
 
     @extend_schema(request=None, responses={202: NotificationSerializer})
     def post(self, request: Request, notification_id: Any) -> Response:

@@ -357,9 +357,11 @@ def test_a_notification_is_sent_again(api: Api, actor: Actor) -> None:
     notification = make_notification(make_event(actor), status="failed")
     path = f"notifications/{notification.pk}/replay"
 
-    first, second = api.create(path), api.create(path)
+    first, second = api.create(path, **{"Idempotency-Key": "k"}), api.create(path)
+    again = api.create(path, **{"Idempotency-Key": "k"})
 
     assert (first.status_code, first.json()["status"]) == (202, "pending")
+    assert (again.status_code, again.json()) == (202, first.json())
     assert first.json()["id"] == str(notification.pk)
     assert second.status_code == 409
     assert Event.objects.count() == 1

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from alerts import views
+from alerts import delivery_views as views
 
 urlpatterns = [
     path("notification-channels", views.Channels.as_view()),

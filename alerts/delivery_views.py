@@ -9,15 +9,15 @@ from rest_framework.response import Response
 from access.api.views import ApiView
 from access.models import Role
 from alerts import deliveries, directory, preferences, trials
-from alerts.filters import ChannelFilter, NotificationFilter
-from alerts.models import Channel, Notification, Preference
-from alerts.serializers import (
+from alerts.delivery_serializers import (
     ChannelSerializer,
     NewChannelSerializer,
     NotificationSerializer,
     PreferenceSerializer,
     TriedSerializer,
 )
+from alerts.filters import ChannelFilter, NotificationFilter
+from alerts.models import Channel, Notification, Preference
 
 
 class Channels(ApiView):

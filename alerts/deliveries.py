@@ -3,6 +3,7 @@
 import random
 import time
 import uuid
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -47,15 +48,27 @@ LEASE = timedelta(minutes=5)
 # The same for one HTTP request, whose deadline is channels.http.TIMEOUT_S.
 LEASE_OF_HTTP = timedelta(minutes=1)
 HINT_AGAIN = timedelta(seconds=30)
-# The least time between two messages of one channel.
-PACES = {ChannelKind.SLACK: slack.PACE}
+# The least time between two messages of one channel. Those named here take one at a time: a
+# receiver that is slow to answer takes one worker, not all of them.
+PACES = {ChannelKind.WEBHOOK: timedelta(0), ChannelKind.SLACK: slack.PACE}
+# How long a receiver that answered nothing is left alone, whatever waits for it.
+REST = timedelta(minutes=1)
+# The longest that one notification's Retry-After holds up the channel's others.
+MOST_REST = timedelta(minutes=10)
 
 
-def deliver(notification_id: uuid.UUID, *, now: datetime) -> uuid.UUID | None:
+@dataclass(frozen=True)
+class Next:
+    """Who waits for the same channel, and how long that wants to be left alone before."""
+
+    notification_id: uuid.UUID
+    after: timedelta
+
+
+def deliver(notification_id: uuid.UUID, *, now: datetime) -> Next | None:
     """Make one attempt: claim it, send it, record what came of it.
 
-    Return the notification that waits next for the same channel, where one was sent through a
-    channel that takes one at a time; the caller may deliver it after the channel's pace.
+    Return who waits for its channel, where that takes one at a time; the caller may deliver it.
     """
     notification = _claim(notification_id, now)
     if notification is None:
@@ -149,13 +162,15 @@ def _has_its_turn(notification: Notification, now: datetime) -> bool:
     return bool(free.update(busy_until=now + LEASE_OF_HTTP))
 
 
-def _next(notification: Notification, result: Result, ended: datetime) -> uuid.UUID | None:
-    """Give the channel back after its pace, or the pause it asked for; return who waits for it."""
+def _next(notification: Notification, result: Result, ended: datetime) -> Next | None:
+    """Give the channel back, after its pace or a rest; return who waits for it if there is none."""
     pace = PACES.get(ChannelKind(notification.kind))
     if pace is None or notification.channel is None:
         return None
-    pause = max(pace, result.retry_after or pace)
-    Channel.objects.filter(pk=notification.channel.pk).update(busy_until=ended + pause)
+    pause = max(pace, _rest(result))
+    Channel.objects.filter(pk=notification.channel.pk).update(
+        busy_until=ended + pause if pause else None
+    )
     if pause > pace:
         return None
     waiting = Notification.objects.filter(
@@ -163,7 +178,17 @@ def _next(notification: Notification, result: Result, ended: datetime) -> uuid.U
         status=NotificationStatus.PENDING,
         not_before__lte=ended,
     )
-    return waiting.order_by("not_before", "pk").values_list("pk", flat=True).first()
+    found = waiting.order_by("not_before", "pk").values_list("pk", flat=True).first()
+    return None if found is None else Next(found, pace)
+
+
+def _rest(result: Result) -> timedelta:
+    """Return how long the channel is left alone after such a result, beyond its pace."""
+    if result.outcome == AttemptOutcome.TIMEOUT:
+        return REST
+    if result.outcome == AttemptOutcome.RATE_LIMITED and result.retry_after is not None:
+        return min(result.retry_after, MOST_REST)
+    return timedelta(0)
 
 
 def _obstacle(notification: Notification) -> str:

@@ -8,9 +8,8 @@ from celery import shared_task
 from access import clock
 from access.hints import hint
 from alerts import deliveries, notifications
-from alerts.channels import slack
 
-# How long a worker stays with one channel that takes a message a second.
+# How long a worker stays with one channel.
 SLICE_S = 20
 
 
@@ -25,7 +24,7 @@ def deliver(notification_id: str) -> None:
     waiting = deliveries.deliver(uuid.UUID(notification_id), now=clock.database_now())
     while waiting is not None:
         if time.monotonic() > until:
-            hint(notifications.DELIVER, waiting)
+            hint(notifications.DELIVER, waiting.notification_id)
             return
-        time.sleep(slack.PACE.total_seconds())
-        waiting = deliveries.deliver(waiting, now=clock.database_now())
+        time.sleep(waiting.after.total_seconds())
+        waiting = deliveries.deliver(waiting.notification_id, now=clock.database_now())

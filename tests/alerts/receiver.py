@@ -29,6 +29,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     # The request is taken, and then nothing happens until this is set.
     hangs: bool = False
+    delay_s: float = 0
 
 
 class Receiver:
@@ -87,6 +88,7 @@ class Receiver:
             self._over.wait(60)
             request.close_connection = True
             return
+        time.sleep(answer.delay_s)
         request.send_response(answer.status)
         body = b"" if answer.status == HTTPStatus.NO_CONTENT else b"ok"
         for name, value in (answer.headers | {"Content-Length": str(len(body))}).items():

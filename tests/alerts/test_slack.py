@@ -13,7 +13,7 @@ from access import clock
 from access.actors import Actor
 from alerts import tasks
 from alerts.channels import slack
-from alerts.deliveries import deliver
+from alerts.deliveries import Next, deliver
 from alerts.models import Attempt, Channel, Event, Notification
 from tests.alerts.receiver import Answer, Receiver
 from tests.factories import NOW, make_actor, make_channel, make_event, make_notification
@@ -180,7 +180,7 @@ def test_a_second_message_waits_for_its_second(receiver: Receiver) -> None:
     after_second = deliver(second.pk, now=NOW)
     deliver(other.pk, now=NOW)
 
-    assert after_first == second.pk
+    assert after_first == Next(second.pk, SECOND)
     assert after_second is None
     second.refresh_from_db()
     assert (second.status, second.attempts, second.claim_no) == ("pending", 0, 0)

@@ -4,6 +4,8 @@ import base64
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,13 +15,14 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from access import clock
 from access.actors import Actor
 from access.secrets import Secret
-from alerts import deliveries, directory
+from alerts import deliveries, directory, tasks
 from alerts.channels import http, webhook
 from alerts.deliveries import RETRY_AFTER, deliver
 from alerts.models import Attempt, Channel, Event, Notification, NotificationStatus
 from tests.alerts.mail_server import MailServer
 from tests.alerts.receiver import Answer, Received, Receiver
 from tests.factories import NOW, make_actor, make_channel, make_event, make_notification
+from tests.processes_at_work import at_once
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
@@ -284,6 +287,38 @@ def test_a_receiver_that_answers_nothing_is_left(
     notification.refresh_from_db()
     assert notification.status == NotificationStatus.PENDING
     assert Attempt.objects.get().outcome == "timeout"
+
+
+def test_what_waits_for_a_receiver_that_answers_nothing_does_not_wait_in_a_worker(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "TIMEOUT_S", 0.3)
+    channel, _ = make_hook(receiver)
+    first, second = make_waiting(channel), make_waiting(channel)
+    receiver.answer = Answer(hangs=True)
+
+    after = deliver(first.pk, now=NOW)
+    deliver(second.pk, now=NOW + timedelta(seconds=59))
+
+    assert after is None
+    assert len(receiver.requests) == 1
+    deliver(second.pk, now=NOW + timedelta(seconds=62))
+    assert len(receiver.requests) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_receiver_is_sent_one_message_at_a_time_by_one_worker(receiver: Receiver) -> None:
+    channel, _ = make_hook(receiver)
+    waiting = [make_waiting(channel) for _ in range(6)]
+    receiver.answer = Answer(delay_s=0.2)
+
+    at_once(*[partial(tasks.deliver, str(notification.pk)) for notification in waiting[:4]])
+
+    assert not Notification.objects.exclude(status="sent").exists()
+    ids = [request.headers["webhook-id"] for request in receiver.requests]
+    assert sorted(ids) == sorted(str(notification.pk) for notification in waiting)
+    times = [request.at for request in receiver.requests]
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(times))
 
 
 def test_nobody_listening_is_a_failure_of_the_network(settings: Settings) -> None:

@@ -124,8 +124,9 @@ def test_a_worker_killed_while_it_sends_is_followed_by_another_with_the_same_id(
     assert Notification.objects.get().status == "sending"
 
     receiver.answer = Answer(200)
-    # What is left of its lease passes.
+    # What is left of its lease, and of its turn at the channel, passes.
     Notification.objects.update(lease_expires_at=F("lease_expires_at") - timedelta(minutes=2))
+    Channel.objects.update(busy_until=F("busy_until") - timedelta(minutes=2))
     with worker(tmp_path) as second, ticking():
         until(all_sent, what=second.said)
 

@@ -15,7 +15,7 @@ from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.hints import hint
 from alerts import prices
-from batches import budgets, endpoints, graders, signals
+from batches import announcements, budgets, endpoints, graders, signals
 from batches import documents as documents_
 from batches.graders import Grader
 from batches.models import (
@@ -332,6 +332,7 @@ def finish(
         return False
     waiting = Job.objects.filter(batch=batch, status=JobStatus.PENDING)
     waiting.move(JobStatus.CANCELLED if status == BatchStatus.CANCELLED else JobStatus.NOT_RUN)
+    announcements.ended(batch, status, error_message, now=now)
     transaction.on_commit(lambda: tell(batch.pk), robust=True)
     return True
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from access import heartbeats, idempotency
-from alerts import notifications
+from alerts import deliveries
 from batches import fetching, rescues
 from evalsched import dispatch, invariants, pulse, runs
 
@@ -25,7 +25,7 @@ def tick(now: datetime) -> None:
         rescues.free_lost,
         rescues.wake_idle,
         fetching.rescue,
-        notifications.rescue,
+        deliveries.rescue,
         invariants.scan,
     )
     heartbeats.note(pulse.TICK, now=now)

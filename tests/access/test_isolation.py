@@ -13,7 +13,7 @@ from access.actors import Actor
 from access.ids import uuid7
 from access.isolation import API_ROLE, acting_in
 from access.models import ApiKey, AuditEvent, IdempotencyKey, Membership, Owned, Project, Role
-from alerts.models import Event, Notification
+from alerts.models import Attempt, Channel, Event, Notification, Preference
 from batches import experiments
 from batches.models import (
     Agent,
@@ -30,7 +30,9 @@ from tests.factories import (
     NOW,
     make_actor,
     make_agent,
+    make_attempt,
     make_batch,
+    make_channel,
     make_document,
     make_endpoint,
     make_event,
@@ -39,6 +41,7 @@ from tests.factories import (
     make_key,
     make_member,
     make_notification,
+    make_preference,
     make_run,
     make_schedule,
     make_suite,
@@ -67,15 +70,18 @@ def _make_tombstone(actor: Actor) -> Tombstone:
 MAKE: dict[type[models.Model], Callable[[Actor], models.Model]] = {
     Agent: make_agent,
     ApiKey: lambda actor: make_key(actor)[0],
+    Attempt: lambda actor: make_attempt(make_notification(make_event(actor))),
     AuditEvent: _make_audit_event,
     Batch: make_batch,
     Document: make_document,
+    Channel: make_channel,
     Event: make_event,
     IdempotencyKey: _make_idempotency_key,
     Job: lambda actor: make_job(make_batch(actor)),
     Membership: lambda actor: Membership.objects.get(project=actor.project, user=actor.user),
     ModelEndpoint: make_endpoint,
     Notification: lambda actor: make_notification(make_event(actor)),
+    Preference: make_preference,
     Run: lambda actor: make_run(make_schedule(actor), batch=make_batch(actor)),
     Schedule: make_schedule,
     TestCase: lambda actor: make_suite(actor).cases.all()[0],

@@ -24,7 +24,9 @@ from tests.factories import (
     NOW,
     make_actor,
     make_agent,
+    make_attempt,
     make_batch,
+    make_channel,
     make_document,
     make_endpoint,
     make_event,
@@ -56,6 +58,8 @@ class Call:
     answers: str = "refused"
     body: dict[str, Any] | None = field(default=None, hash=False)
     session_only: bool = False
+    # What a viewer may do as well: it concerns nobody but the caller.
+    personal: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -64,6 +68,8 @@ class Call:
 _SCHEDULE = {"name": "Mine", "schedule_type": "hourly"}
 _MODEL = {"name": "Mine", "provider": "demo", "model": "demo"}
 _CASE = {"key": "mine", "prompt": "Hello"}
+_CHANNEL = {"kind": "email", "name": "Mine", "configuration": {"address": "me@example.org"}}
+_PREFERENCE = {"alert_type": "job_failed", "channel": "email", "enabled": False}
 
 CALLS = [
     Call("GET", "me", "own"),
@@ -111,6 +117,20 @@ CALLS = [
         body={"format": "jsonl", "content": '{"prompt": "x"}', "replace": True},
     ),
     Call("GET", "test-suites/{suite}/export"),
+    Call("GET", "notification-channels", "empty"),
+    Call("POST", "notification-channels", "own", _CHANNEL | {"project_id": "{project}"}),
+    Call("GET", "notification-channels/{channel}"),
+    Call("PATCH", "notification-channels/{channel}", body={"name": "Taken"}),
+    Call("DELETE", "notification-channels/{channel}"),
+    Call("POST", "notification-channels/{channel}/test"),
+    Call("POST", "notification-channels/{channel}/rotate-secret"),
+    Call("GET", "notification-preferences", "own"),
+    Call("PUT", "notification-preferences", "own", _PREFERENCE, personal=True),
+    Call("GET", "notifications", "empty"),
+    Call("GET", "notifications?channel_id={channel}", "empty"),
+    Call("GET", "notifications?event_id={event}", "empty"),
+    Call("GET", "notifications/{notification}"),
+    Call("POST", "notifications/{notification}/replay"),
     Call("GET", "agents", "own"),
     Call("GET", "agents?model_id={endpoint}", "empty"),
     Call("GET", "agents?tracking_id=trial-of-Antarctica", "empty"),
@@ -233,7 +253,10 @@ def world(db: None) -> World:
     schedule = make_schedule(victim, suite=suite, endpoint=endpoint, name=f"Schedule of {MARK}")
     batch = make_batch(victim, suite=suite, endpoint=endpoint, name=f"Batch of {MARK}")
     own_suite, own_endpoint = make_suite(caller), make_endpoint(caller)
-    make_notification(make_event(victim, subject=MARK))
+    channel = make_channel(victim, name=f"Channel of {MARK}", url=f"https://{MARK}.example/hook")
+    event = make_event(victim, subject=MARK)
+    notification = make_notification(event, channel=channel, address=MARK)
+    make_attempt(notification, error_message=MARK)
     things: dict[str, Any] = {
         "project": victim.project,
         "user": victim.user,
@@ -246,6 +269,9 @@ def world(db: None) -> World:
         "agent": make_agent(victim, name=f"Agent of {MARK}", endpoint=endpoint),
         "document": make_document(victim, title=MARK, content=MARK),
         "experiment": make_experiment(victim, tracking_id=f"trial-of-{MARK}"),
+        "channel": channel,
+        "event": event,
+        "notification": notification,
         "schedule": schedule,
         "run": make_run(schedule, batch=batch),
         "own_project": caller.project,
@@ -547,7 +573,10 @@ def test_a_viewer_of_the_project_changes_nothing(world: World) -> None:
     answers = {
         call: _send(client, call, world)
         for call in CALLS
-        if call.method != "GET" and not call.session_only and "{own" not in call.path
+        if call.method != "GET"
+        and not call.session_only
+        and not call.personal
+        and "{own" not in call.path
     }
 
     assert {str(call) for call, answer in answers.items() if answer.status_code != 403} == set()

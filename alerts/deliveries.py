@@ -92,6 +92,8 @@ def rescue(now: datetime) -> int:
         status=NotificationStatus.PENDING, not_before__lte=now
     ).filter(Q(hinted_at=None) | Q(hinted_at__lt=now - HINT_AGAIN))
     due = list(waiting.order_by("not_before").values_list("pk", flat=True)[:500])
+    if not due:
+        return 0
     with transaction.atomic():
         Notification.objects.filter(pk__in=due).update(hinted_at=now)
         for notification_id in due:

@@ -1,5 +1,6 @@
 """From a request that starts a batch to the one domain call that does, for every address."""
 
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +16,6 @@ from batches.experiments import Plan
 from batches.models import Batch, Document
 from batches.serializers import StartedBatchSerializer
 
-_OPTIONS = ("concurrency", "repeats", "timeout_ms", "delay_ms", "max_cost", "parameters", "tags")
 _OF_EXPERIMENTS = (
     "tracking_id",
     "description",
@@ -35,9 +35,8 @@ def started(view: ApiView, given: dict[str, Any], *, deadline_at: datetime | Non
     model_id = given.get("model_id") or given.get("ephemeral_agent", {}).get("model_id", "")
     endpoint = agent.endpoint if agent else endpoints.find(project_id, model_id)
     suite = suites.find(project_id, given["test_suite_id"]) if "test_suite_id" in given else None
-    config = Config(
-        name=given.get("name", ""), **{name: given[name] for name in _OPTIONS if name in given}
-    )
+    options = {option.name for option in fields(Config)}
+    config = Config(**{name: value for name, value in given.items() if name in options})
     about: dict[str, Any] = {
         "endpoint": endpoint,
         "agent": agent,

@@ -7,7 +7,7 @@ import structlog
 from access import heartbeats, idempotency
 from alerts import deliveries
 from batches import fetching, rescues
-from evalsched import dispatch, invariants, pulse, runs
+from evalsched import dispatch, invariants, pulse, retention, runs
 
 logger = structlog.get_logger(__name__)
 
@@ -40,3 +40,4 @@ def sweep(now: datetime) -> None:
     """Forget what nobody may ask for again."""
     idempotency.forget_old(now)
     heartbeats.forget_old(now - timedelta(days=1))
+    retention.forget_old(now)

@@ -166,23 +166,21 @@ class StartBatchSerializer(BatchConfigSerializer):
     shown_only = StartedBatchSerializer.Meta.fields
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        answering = [name for name in ("agent_id", "ephemeral_agent") if name in attrs]
-        if len(answering) > 1 or ("agent_id" in attrs and "model_id" in attrs):
-            raise serializers.ValidationError(
-                {"agent_id": ["Give a model_id, an agent_id or an ephemeral_agent, not several."]}
-            )
+        complaints = {}
         model_id = attrs.get("model_id") or attrs.get("ephemeral_agent", {}).get("model_id")
-        if not model_id and "agent_id" not in attrs:
-            raise serializers.ValidationError({"model_id": ["Say which model or agent answers."]})
-        if "test_suite_id" in attrs and "document_ids" in attrs:
-            raise serializers.ValidationError(
-                {"document_ids": ["A batch asks about a suite or about documents."]}
-            )
+        if "agent_id" in attrs and ("ephemeral_agent" in attrs or "model_id" in attrs):
+            complaints["agent_id"] = [
+                "Give a model_id, an agent_id or an ephemeral_agent, not several."
+            ]
+        elif not model_id and "agent_id" not in attrs:
+            complaints["model_id"] = ["Say which model or agent answers."]
         subjects = ("test_suite_id", "document_ids", "target_count", "ephemeral_documents")
-        if not any(name in attrs for name in subjects):
-            raise serializers.ValidationError(
-                {"test_suite_id": ["Give a test suite, documents, or a target_count."]}
-            )
+        if "test_suite_id" in attrs and "document_ids" in attrs:
+            complaints["document_ids"] = ["A batch asks about a suite or about documents."]
+        elif not any(name in attrs for name in subjects):
+            complaints["test_suite_id"] = ["Give a test suite, documents, or a target_count."]
+        if complaints:
+            raise serializers.ValidationError(complaints)
         return attrs
 
 

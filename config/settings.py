@@ -247,6 +247,8 @@ SPECTACULAR_SETTINGS = {
         "ChannelKindEnum": "alerts.models.ChannelKind",
         "NotificationStatusEnum": "alerts.models.NotificationStatus",
         "BatchStatusEnum": "batches.models.BatchStatus",
+        "DocumentStatusEnum": "batches.models.DocumentStatus",
+        "ExperimentStatusEnum": "batches.experiments.STATUSES",
         "JobOutcomeEnum": "batches.models.JobOutcome",
         "JobStatusEnum": "batches.models.JobStatus",
         "RunStatusEnum": "evalsched.models.RunStatus",

@@ -20,10 +20,12 @@ from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.admin.pages import list_of, url_of
 from tests.factories import (
     make_batch,
+    make_channel,
     make_endpoint,
     make_key,
     make_member,
     make_notification,
+    make_preference,
     make_run,
     make_schedule,
     make_suite,
@@ -122,6 +124,8 @@ def _fill(own: Actor, rows: int) -> None:
         make_key(own)
         make_member()
         make_notification()
+        make_channel()
+        make_preference()
         Schedule.objects.filter(pk=schedule.pk).update(consecutive_failures=1)
 
 

@@ -26,15 +26,19 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from access import clock
 from batches import batches
 from tests.clients import anonymous
 from tests.factories import (
     NOW,
     make_actor,
+    make_agent,
     make_batch,
     make_channel,
+    make_document,
     make_endpoint,
     make_event,
+    make_experiment,
     make_key,
     make_notification,
     make_run,
@@ -251,6 +255,8 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
         "run_id": make_run(schedule),
         "channel_id": make_channel(actor, url="https://hooks.example.org/"),
         "notification_id": make_notification(make_event(actor), status="failed"),
+        "agent_id": make_agent(actor, endpoint=endpoint),
+        "document_id": make_document(actor),
         "project_id": actor.project,
         "member_id": actor.user.memberships.all()[0],
         "key_id": make_key(actor)[0],
@@ -262,6 +268,7 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
     browser.force_login(actor.user)
     cookies = {"sessionid": browser.cookies["sessionid"].value, "csrftoken": token}
     ids = {name: str(thing.pk) for name, thing in things.items()}
+    ids["tracking_id"] = make_experiment(actor, now=clock.database_now()).tracking_id
     case = '{"prompt": "x"}'
     ids |= {"username": make_user().username, "format": "jsonl", "content": case, "file": case}
     return Trial(cookies, ids)

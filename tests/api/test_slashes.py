@@ -6,7 +6,19 @@ from django.urls import get_resolver
 
 from access.actors import Actor
 from tests.clients import Api
-from tests.factories import make_batch, make_endpoint, make_run, make_schedule, make_suite
+from tests.factories import (
+    make_agent,
+    make_batch,
+    make_channel,
+    make_document,
+    make_endpoint,
+    make_event,
+    make_experiment,
+    make_notification,
+    make_run,
+    make_schedule,
+    make_suite,
+)
 
 
 def _paths(patterns: object = None, before: str = "") -> list[str]:
@@ -34,13 +46,19 @@ def things(actor: Actor) -> dict[str, str]:
         "project_id": actor.project.pk,
         "member_id": actor.user.memberships.all()[0].pk,
         "key_id": actor.project.pk,
+        "agent_id": make_agent(actor).pk,
+        "document_id": make_document(actor).pk,
+        "channel_id": make_channel(actor).pk,
+        "notification_id": make_notification(make_event(actor)).pk,
     }
-    return {name: str(identifier) for name, identifier in ids.items()}
+    named = {name: str(identifier) for name, identifier in ids.items()}
+    return named | {"tracking_id": make_experiment(actor).tracking_id}
 
 
 def _filled(path: str, things: dict[str, str]) -> str:
     for name, identifier in things.items():
         path = path.replace(f"<uuid:{name}>", identifier)
+        path = path.replace(f"<str:{name}>", identifier)
     assert "<" not in path, f"Add what {path} needs to `things`."
     return path
 

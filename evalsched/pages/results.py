@@ -206,6 +206,7 @@ def _shown(cell: Cell | None, texts: dict[int, str]) -> dict[str, Any]:
         return {"missing": True}
     return {
         "label": words.of_outcome(cell.outcome),
+        "ended": cell.outcome is not None,
         "score": words.score(cell.score),
         "latency": words.milliseconds(cell.latency_ms),
         "passed": f"{cell.passed} of {cell.calls}" if cell.calls > 1 else "",

@@ -82,7 +82,8 @@ class Page(View):
         )
         project, role = self._chosen(request, user, members)
         self.actor = Actor(user=user, project=project, role=role, scopes=ALL_SCOPES, via="session")
-        request.session[_LAST] = str(project.pk)
+        if request.session.get(_LAST) != str(project.pk):
+            request.session[_LAST] = str(project.pk)
         try:
             self.actor.require(
                 Scope.READ if safe else Scope.WRITE, Role.VIEWER if safe else Role.EDITOR

@@ -43,7 +43,7 @@ def test_a_member_logs_in_looks_compares_and_deletes(
     own.user.is_superuser = own.user.is_staff = False
     own.user.set_password(PASSWORD)
     own.user.save()
-    wide = []
+    wide: list[str] = []
 
     def look(name: str) -> None:
         keep_picture(page, name)
@@ -89,7 +89,7 @@ def test_pages_that_have_little_to_show(
     shared = make_project(own.user, name="Search team")
     make_experiment(own, tracking_id="under-way", now=database_now())
     job = Job.objects.all()[0]
-    wide = []
+    wide: list[str] = []
 
     for path in (
         "/experiments/under-way",
@@ -118,7 +118,7 @@ def test_the_admins_pages_of_experiments(
     ephemeral = Document.objects.filter(ephemeral_batch__isnull=False)[0]
     rows = [make_agent(own), make_document(own), ephemeral, Agent.objects.order_by("pk")[0], worse]
     lists = [list_of(model, page) for model in (Experiment, Agent, Document) for page in _BOTH]
-    wide = []
+    wide: list[str] = []
 
     for path in [*lists, *(url_of(row) for row in (Experiment.objects.get(pk=first.pk), *rows))]:
         page = visit.open(path)

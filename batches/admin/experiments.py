@@ -118,7 +118,6 @@ class ExperimentAdmin(LongList, DomainAdmin):
         "along, and is deleted with them when it expires. Add one, or start one through the API."
     )
     list_display = ("title", "state", "size", "cost", "expires", "made", "user", "row_buttons")
-    list_display_links = None
     list_select_related = ("project", "user")
     list_filter = (
         ExpiryFilter,
@@ -222,10 +221,8 @@ class ExperimentAdmin(LongList, DomainAdmin):
 
     @admin.display(description="Experiment")
     def title(self, row: Experiment) -> SafeString:
-        link = words.link(change_url(row), row.tracking_id)
-        return words.sentence(
-            '<span class="es-two">{}<small>{}</small></span>', link, row.description[:60]
-        )
+        parts = (row.tracking_id, row.description[:60])
+        return words.sentence('<span class="es-two">{}<small>{}</small></span>', *parts)
 
     @admin.display(description="Results")
     def results_link(self, row: Experiment) -> SafeString:
@@ -283,13 +280,9 @@ class ExperimentAdmin(LongList, DomainAdmin):
     @admin.display(description="Actions")
     def row_buttons(self, row: Any) -> SafeString:
         delete = reverse("admin:batches_experiment_delete", args=[row.pk])
-        return words.sentence(
-            '<span class="es-buttons">{}<a class="es-button" href="{}">Results</a>'
-            '<a class="es-button" href="{}">Delete</a></span>',
-            super().row_buttons(row),
-            results_url(row),
-            delete,
-        )
+        links = [("Results", results_url(row)), ("Delete", delete)]
+        context = {"buttons": self.buttons_of(row), "links": links}
+        return mark_safe(render_to_string("admin/evalsched/buttons.html", context))  # noqa: S308
 
 
 def _sums(row: Any) -> dict[str, Any]:

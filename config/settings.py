@@ -242,6 +242,8 @@ SPECTACULAR_SETTINGS = {
     ],
     "ENUM_NAME_OVERRIDES": {
         "BatchStatusEnum": "batches.models.BatchStatus",
+        "DocumentStatusEnum": "batches.models.DocumentStatus",
+        "ExperimentStatusEnum": "batches.experiments.STATUSES",
         "JobStatusEnum": "batches.models.JobStatus",
         "RunStatusEnum": "evalsched.models.RunStatus",
         "MemberRoleEnum": "access.models.Role",

@@ -21,6 +21,7 @@ from tests.admin.pages import list_of, url_of
 from tests.factories import (
     make_batch,
     make_endpoint,
+    make_experiment,
     make_key,
     make_member,
     make_notification,
@@ -117,6 +118,7 @@ def _fill(own: Actor, rows: int) -> None:
         endpoint, suite = make_endpoint(own), make_suite(own, cases=1)
         schedule = make_schedule(own, endpoint=endpoint, suite=suite)
         batch = make_batch(own, endpoint=endpoint, suite=suite)
+        make_experiment(own, endpoint=endpoint, documents=1)
         make_run(schedule, status=RunStatus.RUNNING, batch=batch)
         make_run(schedule, status=RunStatus.FAILED, trigger=RunTrigger.SCHEDULE)
         make_key(own)

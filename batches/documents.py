@@ -118,6 +118,22 @@ def newest(project_id: uuid.UUID, count: int) -> list[Document]:
     return list(ready.order_by("-created_at", "-pk")[:count])
 
 
+def retry(actor: Actor, document: Document) -> None:
+    """Fetch a document of the project that could not be fetched once more.
+
+    Raises:
+        Conflict: nothing failed, or it belongs to an experiment, whose batch is resumed instead.
+    """
+    if document.ephemeral_batch_id:
+        raise Conflict("This document belongs to an experiment. Resume its batch.")
+    with transaction.atomic():
+        failed = Document.objects.filter(pk=document.pk, status=DocumentStatus.FAILED)
+        if not failed.move(DocumentStatus.WAITING, hinted_at=None, error_message=""):
+            raise Conflict("This document is being fetched, or has been; there is nothing to do.")
+        audit.record(actor, "document.retried", document)
+        hint(FETCH)
+
+
 def content_hash(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 

@@ -16,7 +16,7 @@ import structlog
 from django.conf import settings
 from django.contrib.postgres.aggregates import ArrayAgg, BoolAnd, BoolOr
 from django.db import connection, transaction
-from django.db.models import Case, Count, Max, Min, Q, QuerySet, Sum, Value, When
+from django.db.models import Case, Count, Exists, Max, Min, OuterRef, Q, QuerySet, Sum, Value, When
 
 from access import audit
 from access.actors import Actor
@@ -137,6 +137,28 @@ def summed(rows: QuerySet[Batch]) -> Any:
         )
         .order_by("-created_at")
     )
+
+
+def firsts(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Return the first batch of each experiment among `rows`, in whatever project."""
+    earlier = Batch.objects.filter(
+        project=OuterRef("project"), tracking_id=OuterRef("tracking_id"), pk__lt=OuterRef("pk")
+    )
+    return rows.exclude(tracking_id="").filter(~Exists(earlier))
+
+
+def cancel(actor: Actor, tracking_id: str, *, now: datetime, reason: str) -> int:
+    """Stop the experiment's batches that are under way, and return how many were."""
+    with transaction.atomic():
+        under_way = _of(actor.project.pk, tracking_id).filter(status__in=BATCH_OPEN)
+        stopped = [
+            batch
+            for batch in under_way.order_by("pk")
+            if batches.cancel(batch, now=now, reason=reason)
+        ]
+        for batch in stopped:
+            audit.record(actor, "batch.cancelled", batch)
+    return len(stopped)
 
 
 def extend(actor: Actor, tracking_id: str, *, days: int, now: datetime) -> int:

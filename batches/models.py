@@ -425,6 +425,16 @@ class Batch(Owned):
         return self.name or f"{self.suite_name or 'Documents'} on {self.model_name}"
 
 
+class Experiment(Batch):
+    """The first batch of a tracking id, where it stands for the whole experiment on a list."""
+
+    class Meta:
+        proxy = True
+
+    def __str__(self) -> str:
+        return self.tracking_id
+
+
 class Tombstone(Owned):
     """What remains of an experiment's batch after it was cleaned up."""
 

@@ -225,6 +225,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _item("Schedules", "schedule", "admin:evalsched_schedule_changelist"),
                 _item("Runs", "history", "admin:evalsched_run_changelist"),
                 _item("Batches", "stacks", "admin:batches_batch_changelist"),
+                _item("Experiments", "science", "admin:batches_experiment_changelist"),
                 _item("Jobs", "forum", "admin:batches_job_changelist"),
             ],
         },
@@ -235,6 +236,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
                 _item("Model endpoints", "smart_toy", "admin:batches_modelendpoint_changelist"),
                 _item("Test suites", "checklist", "admin:batches_testsuite_changelist")
                 | {"active": _about_suites},
+                _item("Agents", "support_agent", "admin:batches_agent_changelist"),
+                _item("Documents", "description", "admin:batches_document_changelist"),
             ],
         },
         {

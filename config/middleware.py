@@ -15,7 +15,7 @@ Handler = Callable[[HttpRequest], HttpResponseBase]
 
 # A client's own id goes into log lines and headers, so it has to be harmless there.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SLASHLESS = ("/api/", "/v1/", "/demo/")
+_SLASHLESS = ("/api/", "/v1/", "/demo/", "/experiments/")
 logger = structlog.get_logger(__name__)
 
 

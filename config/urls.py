@@ -4,9 +4,9 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.decorators.cache import cache_page
-from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from access import login_pages
 from config import health, metrics
 
 # What answers without credentials; a test holds every other route to asking for them.
@@ -28,7 +28,9 @@ urlpatterns = [
     path("api/", include("batches.urls")),
     path("api/", include("evalsched.urls")),
     path("admin/", admin.site.urls),
-    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("", login_pages.home, name="home"),
+    *login_pages.ROUTES,
+    path("", include("evalsched.pages.urls")),
 ]
 if settings.EVALSCHED_DEMO:
     urlpatterns.insert(0, path("demo/", include("config.demo.urls")))

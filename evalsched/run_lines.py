@@ -48,6 +48,11 @@ def _cell(run: Run, column: str) -> str:
         value = run.snapshot.get(column)
     else:
         value = getattr(run, {"batch_test_run_id": "batch_id"}.get(column, column))
+    return as_text(value)
+
+
+def as_text(value: object) -> str:
+    """Return a cell's value as text that no spreadsheet takes for a formula."""
     if isinstance(value, datetime):
         return value.isoformat()
     text = "" if value is None else str(value)

@@ -1,5 +1,23 @@
-"""The admin pages about endpoints, suites and their cases, batches and their jobs."""
+"""The admin pages about endpoints, suites, agents, documents, batches and experiments."""
 
-from batches.admin import batches, cases, endpoints, jobs, suites
+from batches.admin import (
+    agents,
+    batches,
+    cases,
+    documents,
+    endpoints,
+    experiments,
+    jobs,
+    suites,
+)
 
-__all__ = ["batches", "cases", "endpoints", "jobs", "suites"]
+__all__ = [
+    "agents",
+    "batches",
+    "cases",
+    "documents",
+    "endpoints",
+    "experiments",
+    "jobs",
+    "suites",
+]

@@ -5,6 +5,7 @@ from typing import ClassVar
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
@@ -33,6 +34,12 @@ def results(batch: Batch) -> str:
     quality = batches.figures(batch).avg_score
     passed = f"{batch.passed}/{batch.done}"
     return passed if quality is None else f"{passed}, quality {words.score(quality)}"
+
+
+def results_url(batch: Batch) -> str:
+    """Return the members' page of the batch's experiment."""
+    page = reverse("experiment", args=[batch.tracking_id])
+    return f"{page}?project={batch.project_id}"
 
 
 def _resumable(batch: Batch) -> bool:
@@ -82,6 +89,7 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
             "Made from",
             {
                 "fields": (
+                    "experiment_link",
                     "suite_link",
                     "endpoint_link",
                     "judges",
@@ -109,6 +117,7 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
         "latency",
         "p95",
         "ttft",
+        "experiment_link",
         "suite_link",
         "endpoint_link",
         "judges",
@@ -116,6 +125,8 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
         "took",
     )
     only_with: ClassVar = {
+        "experiment_link": "tracking_id",
+        "suite_link": "suite_name",
         "error_message": "error_message",
         "parameters": "parameters",
         "judges": "graders",
@@ -126,9 +137,11 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
         found: QuerySet[Batch] = super().get_queryset(request)
         match = request.resolver_match
-        if match is not None and (match.url_name or "").endswith("_change"):
+        page = "" if match is None else match.url_name or ""
+        if page.endswith("_change"):
             return found.select_related("project", "user", "suite", "endpoint")
-        return found
+        # Those of experiments have a list of their own.
+        return found.filter(tracking_id="") if page.endswith("_changelist") else found
 
     def cancel(self, request: HttpRequest, batch: Batch) -> Said:
         stopped = batches.cancel(
@@ -217,6 +230,10 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
     @admin.display(description="First token, mean")
     def ttft(self, batch: Batch) -> str:
         return words.milliseconds(batches.figures(batch).avg_ttft_ms)
+
+    @admin.display(description="Experiment")
+    def experiment_link(self, batch: Batch) -> SafeString:
+        return words.link(results_url(batch), batch.tracking_id)
 
     @admin.display(description="Suite")
     def suite_link(self, batch: Batch) -> SafeString | str:

@@ -95,7 +95,8 @@ def owned_models() -> list[type[models.Model]]:
     return [
         model
         for model in apps.get_models()
-        if any(field.attname == "project_id" for field in model._meta.concrete_fields)
+        if not model._meta.proxy
+        and any(field.attname == "project_id" for field in model._meta.concrete_fields)
     ]
 
 

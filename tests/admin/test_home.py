@@ -22,6 +22,7 @@ from tests.factories import (
     make_batch,
     make_channel,
     make_endpoint,
+    make_experiment,
     make_key,
     make_member,
     make_notification,
@@ -119,6 +120,7 @@ def _fill(own: Actor, rows: int) -> None:
         endpoint, suite = make_endpoint(own), make_suite(own, cases=1)
         schedule = make_schedule(own, endpoint=endpoint, suite=suite)
         batch = make_batch(own, endpoint=endpoint, suite=suite)
+        make_experiment(own, endpoint=endpoint, documents=1)
         make_run(schedule, status=RunStatus.RUNNING, batch=batch)
         make_run(schedule, status=RunStatus.FAILED, trigger=RunTrigger.SCHEDULE)
         make_key(own)

@@ -12,10 +12,12 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from rest_framework.generics import GenericAPIView
 
+from access import login_pages
 from access.actors import Actor
 from access.api.views import ApiView
 from access.isolation import API_ROLE
 from access.models import Role
+from access.pages import Page
 from batches import batches
 from batches.models import Batch
 from config import urls
@@ -318,6 +320,14 @@ def _api_routes() -> dict[str, type[ApiView]]:
     }
 
 
+def page_routes() -> set[str]:
+    return {
+        route
+        for route, pattern in _routes()
+        if (view := _view_class(pattern)) and issubclass(view, Page)
+    }
+
+
 def _send(client: Api, call: Call, world: World, **headers: str) -> Any:
     return client.send(
         call.method, world.filled(call.path), world.filled(call.body), headers=headers
@@ -405,10 +415,14 @@ def _dummy(path: str) -> str:
 
 
 def test_every_other_route_is_known_to_be_open_or_asks_for_a_login() -> None:
-    """Health, the description of the API, and the admin. Everything else is an `ApiView`."""
-    open_routes = {str(pattern.pattern) for pattern in urls.OPEN} | OPEN_BESIDES
+    """Health, the description of the API, and logging in. The rest are views that ask who it is.
+
+    The pages for members are tested in tests/pages.
+    """
+    open_routes = {str(pattern.pattern) for pattern in (*urls.OPEN, *login_pages.ROUTES)}
+    open_routes |= OPEN_BESIDES | page_routes()
     unknown = [
-        f"/{route} is neither an ApiView nor in config.urls.OPEN."
+        f"/{route} is neither an ApiView, nor a Page, nor in config.urls.OPEN."
         for route, _ in _routes()
         if route not in {*_api_routes(), *open_routes} and not route.startswith(("admin/", "demo/"))
     ]

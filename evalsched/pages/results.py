@@ -1,0 +1,266 @@
+"""An experiment's results: its batches, the verdicts between them, and every case side by side."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from typing import Any
+
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.urls import reverse
+from django.utils.text import get_valid_filename
+
+from access.errors import Invalid, NotFound, Refusal
+from access.models import User
+from access.pages import Page
+from batches import batches as batches_
+from batches import experiments, suites
+from batches.models import Batch, Job
+from evalsched import comparisons, reports, side_by_side, text_differences
+from evalsched.pages import words
+from evalsched.pages.asked import Asked
+from evalsched.run_lines import as_text
+from evalsched.side_by_side import Cell, Row
+
+_A_PAGE = 50
+# Of an answer in the table; the page of the case has all of it.
+_BEGINNING = 240
+_LONGEST_QUESTION = 20_000
+
+
+class _OfExperiment(Page):
+    def found(self, tracking_id: str) -> list[Batch]:
+        """Return the experiment's batches, oldest first."""
+        rows = Batch.objects.filter(project=self.actor.project, tracking_id=tracking_id)
+        found = list(rows.order_by("created_at", "pk")) if tracking_id else []
+        if not found:
+            raise NotFound(
+                "There is no experiment of this tracking id in this project. It may have expired, "
+                "or belong to another of your projects: choose it above."
+            )
+        return found
+
+
+class Results(_OfExperiment):
+    def get(self, request: HttpRequest, tracking_id: str) -> HttpResponse:
+        found = self.found(tracking_id)
+        asked = Asked.of(request, found)
+        first = found[0]
+        rows = Batch.objects.filter(project=self.actor.project, tracking_id=tracking_id)
+        summary = experiments.summed(rows).get()
+        makers = User.objects.filter(pk__in=summary["users"]).only("username")
+        context = {
+            "tracking_id": tracking_id,
+            "summary": summary,
+            "label": words.Label(summary["status"], words.STATUS_TONES[summary["status"]]),
+            "description": summary["description"],
+            "makers": ", ".join(sorted(user.username for user in makers)),
+            "made": words.utc(first.created_at),
+            "expiry": words.expiry(summary["expires_at"], self.now),
+            "expires_at": words.utc(summary["expires_at"]),
+            "cost": words.money(summary["total_cost"]) if summary["done"] else "",
+            "under_way": summary["status"] == "running",
+            "columns": [_column(batch, asked) for batch in found],
+            "asked": asked,
+            "titles": [(asked.letter(batch), batch) for batch in asked.batches],
+            "compared": [_verdict(asked, batch) for batch in asked.batches[1:]],
+            "self_url": reverse("experiment", args=[tracking_id]),
+            "max_days": experiments.MAX_DAYS,
+        }
+        return self.shown("experiments/one.html", context | _table(tracking_id, asked, request))
+
+
+class OneCase(_OfExperiment):
+    def get(self, request: HttpRequest, tracking_id: str, job_id: int) -> HttpResponse:
+        found = self.found(tracking_id)
+        asked = Asked.of(request, found)
+        job = Job.objects.filter(batch__in=found, pk=job_id).first()
+        if job is None:
+            raise NotFound("There is no such case in this experiment.")
+        jobs = Job.objects.filter(
+            batch__in=asked.batches, case_key=job.case_key, case_hash=job.case_hash
+        )
+        context = {
+            "tracking_id": tracking_id,
+            "back_url": f"{reverse('experiment', args=[tracking_id])}?{asked.query}",
+            "key": job.case_key,
+            **_question(job),
+            "answers": _answers(asked, list(jobs.order_by("repeat", "pk"))),
+        }
+        return self.shown("experiments/case.html", context)
+
+
+class ResultsAsCsv(_OfExperiment):
+    """Every call of the chosen batches, a line each."""
+
+    streams = True
+
+    def get(self, request: HttpRequest, tracking_id: str) -> StreamingHttpResponse:
+        with self.acting():
+            asked = Asked.of(request, self.found(tracking_id))
+        answer = StreamingHttpResponse(
+            self._lines(asked.batches), content_type="text/csv; charset=utf-8"
+        )
+        name = get_valid_filename(f"{tracking_id}.csv")
+        answer["Content-Disposition"] = f'attachment; filename="{name}"'
+        return answer
+
+    def _lines(self, chosen: Sequence[Batch]) -> Iterator[str]:
+        buffer = StringIO()
+        writer = csv.writer(buffer)
+        named = {batch.pk: batch for batch in chosen}
+        writer.writerow(["batch", "model", "agent", *_COLUMNS])
+        # Opened when the answer is sent, which is after this view has returned.
+        with self.acting():
+            jobs = Job.objects.filter(batch__in=chosen).defer("assertions")
+            for job in jobs.order_by("batch_id", "ordinal", "repeat").iterator(chunk_size=500):
+                batch = named[job.batch_id]
+                values = [str(batch.pk), batch.model_name, batch.agent_name]
+                values += [getattr(job, column) for column in _COLUMNS]
+                writer.writerow(as_text(value) for value in values)
+                yield buffer.getvalue()
+                buffer.seek(0)
+                buffer.truncate()
+        yield buffer.getvalue()
+
+
+_COLUMNS = (
+    *("case_key", "case_hash", "repeat", "status", "outcome", "score", "latency_ms", "ttft_ms"),
+    *("input_tokens", "output_tokens", "cost", "error_class", "error_message", "output"),
+)
+
+
+def _column(batch: Batch, asked: Asked) -> dict[str, Any]:
+    figures = batches_.figures(batch)
+    return {
+        "batch": batch,
+        "letter": asked.letter(batch),
+        "chosen": batch in asked.batches,
+        "is_baseline": batch == asked.batches[0],
+        "label": words.of_batch(batch.status),
+        "rate": "" if figures.rate_scored is None else f"{figures.rate_scored * 100:.1f} %",
+        "quality": words.score(figures.avg_score),
+        "latency": words.milliseconds(figures.avg_latency_ms),
+        "cost": words.money(batch.total_cost) if batch.done else "",
+        "made": words.utc(batch.created_at),
+    }
+
+
+def _verdict(asked: Asked, candidate: Batch) -> dict[str, Any]:
+    """Return what the statistics say of it and the baseline, or why they say nothing."""
+    baseline = asked.batches[0]
+    about = {"batch": candidate, "letters": (asked.letter(candidate), asked.letter(baseline))}
+    try:
+        old, new = (
+            comparisons.find(batch.project_id, batch.pk, field="batch")
+            for batch in (baseline, candidate)
+        )
+    except Refusal:
+        return about | {"sentence": "They are compared when both have ended."}
+    found = comparisons.report(old, new)
+    return about | {
+        "sentence": found["sentence"],
+        "worse": found["regression_detected"],
+        "metrics": [
+            {
+                "name": reports.NAMES[metric],
+                "label": words.of_verdict(found["metrics"][metric.value]["verdict"]),
+                "sentence": found["metrics"][metric.value]["sentence"],
+            }
+            for metric in reports.NAMES
+            if metric.value in found["metrics"]
+        ],
+    }
+
+
+def _table(tracking_id: str, asked: Asked, request: HttpRequest) -> dict[str, Any]:
+    try:
+        rows = side_by_side.rows(asked.batches, asked.show, asked.order)
+    except Invalid as refusal:
+        return {"too_many": refusal.message}
+    page = Paginator(rows, _A_PAGE).get_page(request.GET.get("page"))
+    wanted = [cell.job_id for row in page for cell in row.cells if cell]
+    texts = {
+        job.pk: job.error_message or job.output[:_BEGINNING]
+        for job in Job.objects.filter(pk__in=wanted).only("output", "error_message")
+    }
+    return {"page": page, "lines": [_line(tracking_id, row, texts, asked) for row in page]}
+
+
+def _line(tracking_id: str, row: Row, texts: dict[int, str], asked: Asked) -> dict[str, Any]:
+    some = next(cell for cell in row.cells if cell)
+    return {
+        "key": row.key or "(not fetched yet)",
+        "url": f"{reverse('experiment_case', args=[tracking_id, some.job_id])}?{asked.query}",
+        "differs": row.differs and len(row.cells) > 1,
+        "loss": f"{row.loss:.2f}" if row.loss > 0 else "",
+        "cells": [
+            _shown(cell, texts) | {"letter": asked.letter(batch), "name": str(batch)}
+            for cell, batch in zip(row.cells, asked.batches, strict=True)
+        ],
+    }
+
+
+def _shown(cell: Cell | None, texts: dict[int, str]) -> dict[str, Any]:
+    if cell is None:
+        return {"missing": True}
+    return {
+        "label": words.of_outcome(cell.outcome),
+        "ended": cell.outcome is not None,
+        "score": words.score(cell.score),
+        "latency": words.milliseconds(cell.latency_ms),
+        "passed": f"{cell.passed} of {cell.calls}" if cell.calls > 1 else "",
+        "text": texts.get(cell.job_id, ""),
+    }
+
+
+def _question(job: Job) -> dict[str, Any]:
+    """Return what was asked, as far as it is still there."""
+    if job.case_id is not None and job.case is not None:
+        case = suites.draft_of(job.case)
+        turns = [f"{turn['role']}: {turn['content']}" for turn in case.messages or []]
+        question, expected = case.prompt or "\n\n".join(turns), case.expected
+        variables = [f"{name}: {value}" for name, value in case.variables.items()]
+        return {"question": question, "variables": "\n".join(variables), "expected": expected}
+    document = job.document if job.document_id else None
+    if document is None:
+        return {"question": "", "gone": True}
+    text = document.content
+    return {
+        "question": text[:_LONGEST_QUESTION],
+        "cut": len(text) > _LONGEST_QUESTION,
+        "source_url": document.source_url,
+    }
+
+
+def _answers(asked: Asked, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Return each batch's answers; those of the first batch are what the others' differ from."""
+    chosen = asked.batches
+    first = {job.repeat: job for job in jobs if job.batch_id == chosen[0].pk}
+    return [
+        {
+            "batch": batch,
+            "letter": asked.letter(batch),
+            "is_baseline": batch == chosen[0],
+            "calls": [
+                _answer(job, None if batch == chosen[0] else first.get(job.repeat))
+                for job in jobs
+                if job.batch_id == batch.pk
+            ],
+        }
+        for batch in chosen
+    ]
+
+
+def _answer(job: Job, other: Job | None) -> dict[str, Any]:
+    same = other is not None and other.output == job.output
+    compared = other is not None and not same and other.output and job.output
+    return {
+        "job": job,
+        "label": words.of_outcome(job.outcome),
+        "score": words.score(job.score),
+        "latency": words.milliseconds(job.latency_ms),
+        "cost": "" if job.cost is None else words.money(job.cost),
+        "same": same and bool(job.output),
+        "pieces": text_differences.pieces(other.output, job.output) if other and compared else [],
+    }

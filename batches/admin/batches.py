@@ -124,7 +124,7 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
     made = instant("created_at", "Made")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
-        found: QuerySet[Batch] = super().get_queryset(request)
+        found: QuerySet[Batch] = super().get_queryset(request).filter(request="")
         match = request.resolver_match
         if match is not None and (match.url_name or "").endswith("_change"):
             return found.select_related("project", "user", "suite", "endpoint")

@@ -25,7 +25,7 @@ from batches.models import (
     TestSuite,
     Tombstone,
 )
-from evalsched.models import Execution, ModelRun, Run, Schedule
+from evalsched.models import Run, Schedule
 from tests.factories import (
     NOW,
     make_actor,
@@ -34,12 +34,10 @@ from tests.factories import (
     make_document,
     make_endpoint,
     make_event,
-    make_execution,
     make_experiment,
     make_job,
     make_key,
     make_member,
-    make_model_run,
     make_notification,
     make_run,
     make_schedule,
@@ -73,12 +71,10 @@ MAKE: dict[type[models.Model], Callable[[Actor], models.Model]] = {
     Batch: make_batch,
     Document: make_document,
     Event: make_event,
-    Execution: lambda actor: make_execution(make_model_run(actor)),
     IdempotencyKey: _make_idempotency_key,
     Job: lambda actor: make_job(make_batch(actor)),
     Membership: lambda actor: Membership.objects.get(project=actor.project, user=actor.user),
     ModelEndpoint: make_endpoint,
-    ModelRun: make_model_run,
     Notification: lambda actor: make_notification(make_event(actor)),
     Run: lambda actor: make_run(make_schedule(actor), batch=make_batch(actor)),
     Schedule: make_schedule,
@@ -89,11 +85,12 @@ MAKE: dict[type[models.Model], Callable[[Actor], models.Model]] = {
 
 
 def owned_models() -> list[type[models.Model]]:
-    """Return every model with a `project_id`."""
+    """Return every model with a `project_id`; proxies are other views of the same tables."""
     return [
         model
         for model in apps.get_models()
-        if any(field.attname == "project_id" for field in model._meta.concrete_fields)
+        if not model._meta.proxy
+        and any(field.attname == "project_id" for field in model._meta.concrete_fields)
     ]
 
 

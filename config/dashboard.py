@@ -133,7 +133,7 @@ def _failing(now: datetime) -> list[Failing]:
     scheduled = Run.objects.filter(schedule=OuterRef("pk"), trigger=RunTrigger.SCHEDULE)
     good = scheduled.filter(status=RunStatus.COMPLETED).order_by("-completed_at")
     failed = scheduled.filter(status=RunStatus.FAILED)
-    found = (
+    found: QuerySet[Any] = (
         Schedule.objects.filter(
             Q(consecutive_failures__gt=0) | standing.DISABLED, kind=ScheduleKind.EVALUATION
         )

@@ -83,7 +83,9 @@ def change(actor: Actor, row: ModelRun, *, now: datetime, **fields: Any) -> Mode
             if given is None:
                 given = masks.masked(stored.parameters)
             fields["parameters"] = _checked(given, stored, endpoint)
-        fields["name"] = _name(endpoint, fields.get("cron_expression", row.cron_expression))
+        name = _name(endpoint, fields.get("cron_expression", row.cron_expression))
+        if name != row.name:
+            fields["name"] = name
         schedules.change(actor, row, now=now, **fields)
     return ModelRun.objects.select_related("endpoint").get(pk=row.pk)
 

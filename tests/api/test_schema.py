@@ -34,6 +34,7 @@ from tests.factories import (
     make_batch,
     make_endpoint,
     make_key,
+    make_model_run,
     make_run,
     make_schedule,
     make_suite,
@@ -203,8 +204,8 @@ class Trial:
         if case.method == "POST" and case.operation.path.endswith("/cases"):
             # What a case may be is told in sentences; the schema allows more.
             case.body = {"prompt": "Hello"}
-        for ending, body in OF_TIME.items():
-            if case.operation.path.endswith(ending):
+        for ending, body in TAKEN.items():
+            if case.method != "GET" and case.operation.path.endswith(ending):
                 case.body = dict(body)
         for name in case.path_parameters or {}:
             case.path_parameters[name] = self.ids.get(name, case.path_parameters[name])
@@ -214,8 +215,16 @@ class Trial:
                 body |= {name: self.ids[name] for name in AIMED if name in body}
 
 
-# The schema does not say which texts are zones or expressions, nor which range is in the past.
-OF_TIME = {
+# The schema does not say which texts are zones or expressions, nor which range is in the past, nor
+# what a call of a model needs.
+_MODEL_RUN = {
+    "model_name": "Endpoint",
+    "schedule": "0 * * * *",
+    "parameters": {"prompt": "Hello", "token": "x"},
+}
+TAKEN = {
+    "/scheduled": _MODEL_RUN,
+    "/{model_run_id}": _MODEL_RUN,
     "/preview": {"schedule_type": "hourly"},
     "/backfill": {"start": "2025-01-01T00:00:00Z", "end": "2025-01-01T05:00:00Z"},
 }
@@ -242,6 +251,7 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
         "batch_id": make_batch(actor, suite=suite, endpoint=endpoint),
         "schedule_id": schedule,
         "run_id": make_run(schedule),
+        "model_run_id": make_model_run(actor, endpoint=endpoint),
         "project_id": actor.project,
         "member_id": actor.user.memberships.all()[0],
         "key_id": make_key(actor)[0],

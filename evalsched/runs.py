@@ -279,13 +279,10 @@ def _start(run: Run, now: datetime) -> bool:
         with transaction.atomic():
             if schedule.kind == ScheduleKind.MODEL_RUN:
                 batch = model_runs.start(schedule, now=now, deadline_at=deadline_at)
+                used = {"model_id": str(batch.endpoint_id), "model_name": batch.model_name}
             else:
                 batch = _batch_of_evaluation(run, now, deadline_at)
-            used = {
-                "model_id": str(batch.endpoint_id),
-                "model_name": batch.model_name,
-                ENDPOINT_PARAMETERS: batch.endpoint.parameters,
-            }
+                used = {ENDPOINT_PARAMETERS: batch.endpoint.parameters}
             moved = Run.objects.filter(pk=run.pk).move(
                 RunStatus.RUNNING,
                 started_at=now,

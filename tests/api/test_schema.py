@@ -222,7 +222,7 @@ _MODEL_RUN = {
     "schedule": "0 * * * *",
     "parameters": {"prompt": "Hello", "token": "x"},
 }
-TAKEN = {
+TAKEN: dict[str, dict[str, Any]] = {
     "/scheduled": _MODEL_RUN,
     "/{model_run_id}": _MODEL_RUN,
     "/preview": {"schedule_type": "hourly"},

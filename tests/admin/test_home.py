@@ -16,13 +16,15 @@ from access.clock import database_now
 from access.models import AuditEvent
 from alerts.models import Event, Notification
 from batches.models import Batch, Job, TestCase
-from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+from evalsched.models import Execution, Run, RunStatus, RunTrigger, Schedule
 from tests.admin.pages import list_of, url_of
 from tests.factories import (
     make_batch,
     make_endpoint,
+    make_execution,
     make_key,
     make_member,
+    make_model_run,
     make_notification,
     make_run,
     make_schedule,
@@ -30,7 +32,7 @@ from tests.factories import (
 )
 
 HOME = "/admin/"
-COUNTLESS = (AuditEvent, Event, Notification, Batch, Job, TestCase, Run)
+COUNTLESS = (AuditEvent, Event, Notification, Batch, Job, TestCase, Run, Execution)
 
 
 def context_of(browser: Client) -> Any:
@@ -119,6 +121,7 @@ def _fill(own: Actor, rows: int) -> None:
         batch = make_batch(own, endpoint=endpoint, suite=suite)
         make_run(schedule, status=RunStatus.RUNNING, batch=batch)
         make_run(schedule, status=RunStatus.FAILED, trigger=RunTrigger.SCHEDULE)
+        make_execution(make_model_run(own, endpoint=endpoint))
         make_key(own)
         make_member()
         make_notification()

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -21,7 +22,6 @@ from evalsched.models import RUN_OPEN, Execution
 class ExecutionAdmin(LongList, ReadOnlyAdmin):
     empty_text = "An execution is one call of a model run. Press Run now on one to see its answer."
     list_display = ("time", "stands", "model_run", "trigger", "short", "duration", "row_buttons")
-    list_select_related = ("schedule", "batch")
     list_filter = (MadeFilter, "status", "trigger", "project")
     buttons = (Button("cancel", "Cancel", "cancel", when=lambda run: run.status in RUN_OPEN),)
     fieldsets: ClassVar = (
@@ -52,6 +52,11 @@ class ExecutionAdmin(LongList, ReadOnlyAdmin):
     triggered = instant("triggered_at", "Triggered")
     started = instant("started_at", "Started")
     completed = instant("completed_at", "Completed")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
+        # The list's own option does nothing where rows come with others already.
+        found: QuerySet[Execution] = super().get_queryset(request)
+        return found.select_related("schedule", "batch")
 
     def cancel(self, request: HttpRequest, run: Execution) -> Said:
         stopped = runs.cancel(run, now=clock.database_now(), reason=f"Cancelled by {request.user}.")

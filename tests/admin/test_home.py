@@ -16,7 +16,7 @@ from access.clock import database_now
 from access.models import AuditEvent
 from alerts.models import Event, Notification
 from batches.models import Batch, Job, TestCase
-from evalsched.models import Execution, Run, RunStatus, RunTrigger, Schedule
+from evalsched.models import Execution, ModelRun, Run, RunStatus, RunTrigger, Schedule
 from tests.admin.pages import list_of, url_of
 from tests.factories import (
     make_batch,
@@ -144,8 +144,8 @@ def test_no_page_asks_a_query_for_every_row(browser: Client, own: Actor) -> None
     lists = [list_of(model) for model in admin.site._registry]
     urls = [HOME, *lists]
     _fill(own, 3)
-    schedule = Schedule.objects.all()[0]
-    urls += [url_of(schedule), url_of(schedule.suite)]
+    schedule = Schedule.objects.evaluations()[0]
+    urls += [url_of(schedule), url_of(schedule.suite), url_of(ModelRun.objects.all()[0])]
     for url in urls:
         browser.get(url)
     few = {url: _queries(browser, url) for url in urls}

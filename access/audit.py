@@ -22,7 +22,8 @@ def record(
         user=actor.user,
         via=actor.via,
         action=action,
-        object_type=target._meta.model_name or "",
+        # A proxy is the same object under another name.
+        object_type=(target._meta.concrete_model or type(target))._meta.model_name or "",
         object_id=str(target.pk),
         object_name=str(target)[:200],
         details=dict(details or {}),

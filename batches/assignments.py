@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from access.errors import Conflict
 from alerts.prices import Prices
-from batches import endpoints, scoring
+from batches import endpoints, requests, scoring
 from batches.allowances import Rate
 from batches.cases import CaseDraft, Message, rendered
 from batches.models import Batch, ModelEndpoint
@@ -43,7 +43,7 @@ class Assignment:
     batch_id: uuid.UUID
     endpoint: Endpoint
     prices: Prices
-    parameters: dict[str, object]
+    parameters: dict[str, object] = field(repr=False)
     # The agent's: the system prompt of every call, and what holds for every answer.
     instructions: str
     assertions: tuple[Assertion, ...]
@@ -57,6 +57,8 @@ class Assignment:
     deadline: float
     # By the type of assertion, and the provider that the assertion names or "".
     graders: Mapping[tuple[str, str], Grader] = field(default_factory=dict)
+    # Of a batch that is one request; what asks a suite or documents has none.
+    messages: tuple[Message, ...] = field(default=(), repr=False)
 
     def conversation(self, case: CaseDraft) -> list[Message]:
         """Return the turns to send: the case's own, under the agent's instructions."""
@@ -71,7 +73,7 @@ def read(batch_id: uuid.UUID, *, now: datetime) -> Assignment | None:
 
     Raises:
         Conflict: its endpoint or a judge was deleted.
-        UnreadableSecret: the key of one of them cannot be decrypted.
+        UnreadableSecret: the key of one of them, or the request, cannot be decrypted.
     """
     batch = Batch.objects.select_related("endpoint").open().filter(pk=batch_id).first()
     if batch is None:
@@ -79,11 +81,12 @@ def read(batch_id: uuid.UUID, *, now: datetime) -> Assignment | None:
     if batch.endpoint is None:
         raise Conflict("Its model endpoint was deleted. Choose another one and run it again.")
     left = batch.deadline_at - now if batch.deadline_at else _NO_DEADLINE
+    request = requests.of_batch(batch)
     return Assignment(
         batch_id=batch.pk,
         endpoint=endpoints.connection(batch.endpoint),
         prices=endpoints.prices(batch.endpoint, at=now),
-        parameters=batch.parameters,
+        parameters=batch.parameters if request is None else dict(request.options),
         instructions=batch.instructions,
         assertions=scoring.parse(batch.assertions),
         timeout_s=batch.timeout_ms / 1000,
@@ -92,6 +95,7 @@ def read(batch_id: uuid.UUID, *, now: datetime) -> Assignment | None:
         tokens=_token_rate(batch.endpoint),
         deadline=time.monotonic() + left.total_seconds(),
         graders=_graders(batch, now),
+        messages=() if request is None else request.messages,
     )
 
 

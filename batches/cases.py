@@ -142,6 +142,17 @@ def draft(raw: Mapping[str, object], *, path: str = "") -> CaseDraft:
     return case if case.key else replace(case, key=f"case-{content_hash(case)[:12]}")
 
 
+def turns(prompt: object, messages: object) -> list[Message]:
+    """Return the conversation that a prompt or messages spell, whichever is not None; no templates.
+
+    Raises:
+        Invalid: it is neither a text nor a list of messages, or too long.
+    """
+    if messages is not None:
+        return _messages(messages)
+    return [Message(role="user", content=_text(prompt))]
+
+
 def rendered(case: CaseDraft) -> list[Message]:
     """Return the conversation to send, with the variables filled in.
 

@@ -28,11 +28,10 @@ def in_time(batch: Batch, now: datetime) -> bool:
         return False
     started = batch.started_at or batch.created_at
     minutes = (batch.deadline_at - started) / timedelta(minutes=1)
-    advice = (
-        "Raise the concurrency, shorten the suite, or raise EVALSCHED_RUN_TIMEOUT_SECONDS."
-        if batch.started_at
-        else "No worker took it up: see that one runs that reads the queue 'batches'."
-    )
+    advice = "No worker took it up: see that one runs that reads the queue 'batches'."
+    if batch.started_at:
+        what = "Ask for less" if batch.request else "Raise the concurrency, shorten the suite"
+        advice = f"{what}, or raise EVALSCHED_RUN_TIMEOUT_SECONDS."
     sentence = (
         f"Timed out after {minutes:.3g} min with {batch.done} of {batch.total} calls done. {advice}"
     )

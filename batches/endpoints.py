@@ -43,7 +43,7 @@ def change(actor: Actor, endpoint: ModelEndpoint, **fields: Any) -> ModelEndpoin
     """Change the given fields. Another origin in `base_url` clears the stored credentials."""
     with _explained():
         endpoint = rows.locked(endpoint)
-        if "base_url" in fields and _origin(fields["base_url"]) != _origin(endpoint.base_url):
+        if "base_url" in fields and origin(fields["base_url"]) != origin(endpoint.base_url):
             # Whoever may edit must not be able to send the stored key to a host of their own.
             fields = {"api_key": "", "headers": ""} | fields
         _assign(endpoint, fields)
@@ -127,6 +127,14 @@ def private_hosts() -> PrivateHosts:
     return PrivateHosts.parse(settings.EVALSCHED_PRIVATE_HOSTS)
 
 
+def origin(url: str) -> str:
+    """Return scheme, host and port: who gets the credentials. An empty address stays empty."""
+    try:
+        return str(URL(url).origin()) if url else ""
+    except ValueError:
+        return url
+
+
 def _text(secret: Secret | str) -> str:
     return secret.reveal() if isinstance(secret, Secret) else secret
 
@@ -188,10 +196,3 @@ def _check_template(endpoint: ModelEndpoint) -> None:
     with complaints.about("answer_path"):
         http.check_path(endpoint.answer_path)
     complaints.refuse_any()
-
-
-def _origin(url: str) -> str:
-    try:
-        return str(URL(url).origin()) if url else ""
-    except ValueError:
-        return url

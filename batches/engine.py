@@ -283,7 +283,8 @@ class _Slice:
         await self._allowance.book(self._assignment.tokens, used - guess * outcome.attempts)
 
     def _read_cases(self, claimed: list[Claim]) -> None:
-        self._cases |= questions.read(claimed, self._assignment.assertions)
+        asked = self._assignment
+        self._cases |= questions.read(claimed, asked.assertions, asked.messages)
 
     async def _keep_leases(self) -> None:
         """Renew the leases; a call whose job is somebody else's now is dropped."""

@@ -290,6 +290,10 @@ class BatchQuerySet(StatefulQuerySet["Batch"]):
     def open(self) -> "BatchQuerySet":
         return self.filter(status__in=BATCH_OPEN)
 
+    def evaluations(self) -> "BatchQuerySet":
+        """Those that ask a suite or documents, as opposed to one request of their own."""
+        return self.filter(request="")
+
 
 class Batch(Owned):
     """One execution of many calls.
@@ -306,6 +310,8 @@ class Batch(Owned):
     suite_hash = models.CharField(max_length=64, blank=True)
     endpoint = owned_key("batches.ModelEndpoint", null=True)
     agent = owned_key("batches.Agent", null=True)
+    # Instead of a suite or documents: one call's messages and options, see `requests.Request`.
+    request = SecretField(db_default="")
     # What the batch was made from, in words that outlive suite, endpoint and agent.
     suite_name = models.CharField(max_length=200, blank=True)
     model_name = models.CharField(max_length=200)
@@ -401,9 +407,23 @@ class Batch(Owned):
                 condition=Q(is_ephemeral=True) | Q(expires_at__isnull=True),
                 name="batch_only_ephemeral_expires",
             ),
+            models.CheckConstraint(
+                condition=Q(request="")
+                | Q(
+                    suite__isnull=True,
+                    suite_name="",
+                    agent__isnull=True,
+                    tracking_id="",
+                    parameters={},
+                    total=1,
+                ),
+                name="batch_of_a_request_asks_nothing_else",
+            ),
         ]
         indexes = [
-            models.Index(fields=["project", "-created_at"], name="batch_newest"),
+            models.Index(
+                fields=["project", "-created_at"], condition=Q(request=""), name="batch_newest"
+            ),
             models.Index(
                 fields=["project", "tracking_id", "created_at"],
                 condition=~Q(tracking_id=""),

@@ -1,20 +1,28 @@
-"""What claimed jobs ask: their cases or documents, read from the database in one go."""
+"""What claimed jobs ask: their cases or documents, read in one go, or their batch's request."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 from batches import scoring, suites
-from batches.cases import CaseDraft
+from batches.cases import CaseDraft, Message
 from batches.claims import Claim
 from batches.models import Document, DocumentStatus, TestCase
 from batches.scoring import Assertion
 
 
-def read(claims: Collection[Claim], assertions: Sequence[Assertion] = ()) -> dict[int, CaseDraft]:
+def read(
+    claims: Collection[Claim],
+    assertions: Sequence[Assertion] = (),
+    messages: Sequence[Message] = (),
+) -> dict[int, CaseDraft]:
     """Return what each claimed job asks, by job; those whose question is gone are left out.
 
-    `assertions` are the agent's: they hold for every answer, beside the case's own.
+    `assertions` are the agent's: they hold for every answer, beside the case's own. `messages` are
+    those of a batch that is one request.
     """
+    if messages:
+        return {claim.job_id: _of_request(messages) for claim in claims}
     cases = TestCase.objects.in_bulk({claim.case_id for claim in claims if claim.case_id})
     wanted = {claim.document_id for claim in claims if claim.document_id}
     ready = Document.objects.filter(status=DocumentStatus.READY)
@@ -39,14 +47,36 @@ def _of_case(case: TestCase, assertions: Sequence[Assertion]) -> CaseDraft:
 def _of_document(document: Document, assertions: Sequence[Assertion]) -> CaseDraft:
     """The document is the user's message, and no template: it comes in as a variable."""
     return CaseDraft(
+        **_PLAIN,
         key=document.title[:128],
         prompt="{{ document }}",
         messages=None,
         variables={"document": document.content},
-        expected=None,
         assertions=tuple(assertions),
-        tags=(),
-        weight=1,
-        threshold=None,
-        metadata={},
     )
+
+
+def _of_request(messages: Sequence[Message]) -> CaseDraft:
+    """Each message is asked as it is, and no template: it comes in as a variable."""
+    names = [f"message {number}" for number, _ in enumerate(messages)]
+    return CaseDraft(
+        **_PLAIN,
+        key="request",
+        prompt=None,
+        messages=[
+            Message(role=turn["role"], content=f"{{{{ {name} }}}}")
+            for name, turn in zip(names, messages, strict=True)
+        ],
+        variables={name: turn["content"] for name, turn in zip(names, messages, strict=True)},
+        assertions=(),
+    )
+
+
+# What only cases have.
+_PLAIN: dict[str, Any] = {
+    "expected": None,
+    "tags": (),
+    "weight": 1,
+    "threshold": None,
+    "metadata": {},
+}

@@ -233,7 +233,7 @@ class ExportCases(_OfSuite):
 
 
 class Batches(ApiView):
-    queryset = Batch.objects.all()
+    queryset = Batch.objects.evaluations()
     serializer_class = BatchSerializer
     filterset_class = BatchFilter
     ordering_fields = ("created_at", "completed_at", "name")
@@ -252,7 +252,7 @@ class Batches(ApiView):
 
 
 class OneBatch(ApiView):
-    queryset = Batch.objects.all()
+    queryset = Batch.objects.evaluations()
     serializer_class = BatchSerializer
 
     def get(self, request: Request, batch_id: Any) -> Response:
@@ -275,7 +275,7 @@ class OneBatch(ApiView):
 
 
 class CancelBatch(ApiView):
-    queryset = Batch.objects.all()
+    queryset = Batch.objects.evaluations()
     serializer_class = BatchSerializer
 
     @extend_schema(request=None)
@@ -289,7 +289,7 @@ class CancelBatch(ApiView):
 
 
 class ResumeBatch(ApiView):
-    queryset = Batch.objects.all()
+    queryset = Batch.objects.evaluations()
     serializer_class = BatchSerializer
     starts_work = True
 
@@ -313,5 +313,7 @@ class Results(ApiView):
         parameters=[OpenApiParameter("tag", OpenApiTypes.STR, description="Cases with this tag.")]
     )
     def get(self, request: Request, batch_id: Any) -> Response:
-        batch = self.found(Batch.objects.filter(project=self.actor.project), pk=batch_id)
+        batch = self.found(
+            Batch.objects.evaluations().filter(project=self.actor.project), pk=batch_id
+        )
         return self.listed(self.get_queryset().filter(batch=batch), count=batch.total)

@@ -19,7 +19,7 @@ from access.admin.lists import first_id
 from batches.admin.batches import TONES
 from batches.models import Batch, ModelEndpoint, TestSuite
 from evalsched.admin import history, standing
-from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+from evalsched.models import Run, RunStatus, RunTrigger, Schedule, ScheduleKind
 
 _DUE = 5
 _LATEST = 8
@@ -71,7 +71,8 @@ class Spending:
 def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add what the home page shows to its context."""
     now = timezone.now()
-    latest = Run.objects.select_related("schedule", "batch").order_by("-id")[:_LATEST]
+    evaluations = Run.objects.evaluations().select_related("schedule", "batch")
+    latest = evaluations.order_by("-id")[:_LATEST]
     return context | {
         "due": _due(),
         "underway": _underway(),
@@ -88,7 +89,8 @@ def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _due() -> list[Due]:
-    soonest = Schedule.objects.filter(next_run_at__isnull=False).select_related("endpoint")
+    waiting = Schedule.objects.evaluations().filter(next_run_at__isnull=False)
+    soonest = waiting.select_related("endpoint")
     return [
         Due(
             url=change_url(schedule),
@@ -103,8 +105,9 @@ def _due() -> list[Due]:
 
 def _underway() -> list[Underway]:
     """Return open runs, oldest first, and the batches that run for no schedule."""
-    runs = Run.objects.open().select_related("schedule", "batch").order_by("scheduled_for")
-    alone = Batch.objects.open().filter(runs__isnull=True).order_by("created_at")
+    evaluations = Run.objects.evaluations().open().select_related("schedule", "batch")
+    runs = evaluations.order_by("scheduled_for")
+    alone = Batch.objects.evaluations().open().filter(runs__isnull=True).order_by("created_at")
     shown = [
         Underway(change_url(run), run.schedule.name, standing.of_run(run), _progress(run))
         for run in runs[:_LISTED]
@@ -130,8 +133,10 @@ def _failing(now: datetime) -> list[Failing]:
     scheduled = Run.objects.filter(schedule=OuterRef("pk"), trigger=RunTrigger.SCHEDULE)
     good = scheduled.filter(status=RunStatus.COMPLETED).order_by("-completed_at")
     failed = scheduled.filter(status=RunStatus.FAILED)
-    found = (
-        Schedule.objects.filter(Q(consecutive_failures__gt=0) | standing.DISABLED)
+    found: QuerySet[Any] = (
+        Schedule.objects.filter(
+            Q(consecutive_failures__gt=0) | standing.DISABLED, kind=ScheduleKind.EVALUATION
+        )
         .annotate(last_good=Coalesce(Subquery(good.values("completed_at")[:1]), Value(_EPOCH)))
         .annotate(
             failing_since=Subquery(
@@ -188,7 +193,7 @@ def _spent(span: str, name: str, sums: dict[str, Any]) -> Spending:
 
 def _steps() -> list[dict[str, Any]]:
     """Return what is left to do before anything can run, or nothing once there is a schedule."""
-    if Schedule.objects.exists():
+    if Schedule.objects.evaluations().exists():
         return []
     parts: list[tuple[type[Any], str]] = [
         (ModelEndpoint, "Add a model endpoint and press Check"),
@@ -224,6 +229,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _item("Schedules", "schedule", "admin:evalsched_schedule_changelist"),
                 _item("Runs", "history", "admin:evalsched_run_changelist"),
+                _item("Model runs", "bolt", "admin:evalsched_modelrun_changelist"),
+                _item("Executions", "receipt_long", "admin:evalsched_execution_changelist"),
                 _item("Batches", "stacks", "admin:batches_batch_changelist"),
                 _item("Experiments", "science", "admin:batches_experiment_changelist"),
                 _item("Jobs", "forum", "admin:batches_job_changelist"),

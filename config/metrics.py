@@ -19,7 +19,7 @@ from batches import experiments
 from batches.models import Batch, Job, JobStatus
 from config import queues
 from evalsched import invariants, pulse
-from evalsched.models import Run, Schedule
+from evalsched.models import Execution, Run, Schedule
 
 _DAY = timedelta(days=1)
 
@@ -58,7 +58,7 @@ class _Service(Collector):
 
     def _counts(self) -> Iterator[Metric]:
         since = self._now - _DAY
-        active = Schedule.objects.filter(is_active=True)
+        active = Schedule.objects.evaluations().filter(is_active=True)
         yield GaugeMetricFamily("evalsched_schedules_active", "Active schedules.", active.count())
         yield GaugeMetricFamily(
             "evalsched_schedules_failing",
@@ -73,8 +73,9 @@ class _Service(Collector):
         open_jobs = Job.objects.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING])
         yield _family("jobs_open", "Calls to make.", "status", _by_status(open_jobs))
         for name, rows in (
-            ("runs_24h", Run.objects.filter(triggered_at__gt=since)),
-            ("batches_24h", Batch.objects.filter(created_at__gt=since)),
+            ("runs_24h", Run.objects.evaluations().filter(triggered_at__gt=since)),
+            ("model_runs_24h", Execution.objects.filter(triggered_at__gt=since)),
+            ("batches_24h", Batch.objects.evaluations().filter(created_at__gt=since)),
             ("notifications_24h", Notification.objects.filter(created_at__gt=since)),
         ):
             yield _family(name, "Of the last 24 hours.", "status", _by_status(rows))

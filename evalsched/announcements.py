@@ -7,7 +7,9 @@ from alerts.models import AlertType
 from alerts.notifications import Happening
 from evalsched import reports
 from evalsched.metrics import Metric
-from evalsched.models import Run, Schedule
+from evalsched.models import Run, Schedule, ScheduleKind
+
+_PAGES = {ScheduleKind.EVALUATION: "schedule", ScheduleKind.MODEL_RUN: "modelrun"}
 
 
 def evaluation_failed(schedule: Schedule, run: Run, *, now: datetime) -> None:
@@ -75,7 +77,7 @@ def schedule_disabled(schedule: Schedule, reason: str, *, now: datetime) -> None
         subject=f"Schedule disabled: {schedule.name}",
         summary=f"{reason} It stays off until you enable it again.",
         facts=[("Schedule", schedule.name), ("Disabled at", _utc(now))],
-        path=f"/admin/evalsched/schedule/{schedule.pk}/change/",
+        path=f"/admin/evalsched/{_PAGES[ScheduleKind(schedule.kind)]}/{schedule.pk}/change/",
     )
     notifications.announce(schedule.project_id, schedule.user, what, now=now)
 

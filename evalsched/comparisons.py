@@ -49,9 +49,10 @@ def find(project_id: uuid.UUID, wanted: uuid.UUID, *, field: str) -> Compared:
         Invalid: there is none, or it has no results.
         Conflict: it is under way; compare when it has ended.
     """
-    runs = Run.objects.filter(project_id=project_id).select_related("batch", "schedule")
+    own = Run.objects.evaluations().filter(project_id=project_id)
+    runs = own.select_related("batch", "schedule")
     run = runs.filter(pk=wanted).first() or runs.filter(batch=wanted).first()
-    batch = Batch.objects.filter(project_id=project_id, pk=wanted).first()
+    batch = Batch.objects.evaluations().filter(project_id=project_id, pk=wanted).first()
     if run is not None:
         batch = run.batch
     elif batch is None:

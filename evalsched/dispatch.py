@@ -113,10 +113,13 @@ def _dispatch(rows: QuerySet[Schedule], now: datetime, most: int) -> int:
 
 def _name_parts(found: list[Schedule]) -> None:
     """Give the schedules their suites and endpoints, of which only the names are read."""
-    suites = TestSuite.objects.only("name").in_bulk({one.suite_id for one in found})
+    wanted = {one.suite_id for one in found if one.suite_id is not None}
+    suites = TestSuite.objects.only("name").in_bulk(wanted)
     endpoints = ModelEndpoint.objects.only("name").in_bulk({one.endpoint_id for one in found})
     for one in found:
-        one.suite, one.endpoint = suites[one.suite_id], endpoints[one.endpoint_id]
+        one.endpoint = endpoints[one.endpoint_id]
+        if one.suite_id is not None:
+            one.suite = suites[one.suite_id]
 
 
 def _due(schedule: Schedule, now: datetime) -> Due | None:

@@ -4,7 +4,7 @@ import django_filters
 
 from access.api.filters import YesOrNo
 from batches.filters import ByEndpoint
-from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+from evalsched.models import ModelRun, Run, RunStatus, RunTrigger, Schedule
 
 
 class ScheduleFilter(django_filters.FilterSet):
@@ -14,6 +14,14 @@ class ScheduleFilter(django_filters.FilterSet):
 
     class Meta:
         model = Schedule
+        fields: list[str] = []
+
+
+class ModelRunFilter(django_filters.FilterSet):
+    model_name = ByEndpoint(max_length=200)
+
+    class Meta:
+        model = ModelRun
         fields: list[str] = []
 
 

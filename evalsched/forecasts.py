@@ -43,7 +43,8 @@ def warnings(
 
 
 def _latency_ms(project_id: uuid.UUID, endpoint_id: uuid.UUID) -> float | None:
-    asked = Batch.objects.filter(project_id=project_id, endpoint_id=endpoint_id)
+    made = Batch.objects.evaluations()
+    asked = made.filter(project_id=project_id, endpoint_id=endpoint_id)
     sums = asked.filter(latency_count__gt=0).order_by("-created_at")
     last = sums.values_list("latency_sum_ms", "latency_count").first()
     return None if last is None else last[0] / last[1]

@@ -9,8 +9,17 @@ from django.db.models import F, Q
 
 from access.isolation import owned_key
 from access.models import Owned
+from access.secrets import SecretField
 from access.states import StatefulQuerySet
+from batches.models import Job, JobStatus
 from evalsched.metrics import Metric, RegressionMethod, gated_by_default
+
+
+class ScheduleKind(models.TextChoices):
+    """What a schedule runs: a suite of cases, or one call whose answer is kept and not judged."""
+
+    EVALUATION = "evaluation", "Evaluation"
+    MODEL_RUN = "model_run", "Model run"
 
 
 class ScheduleType(models.TextChoices):
@@ -58,12 +67,24 @@ METRIC_CHOICES = [
 ]
 
 
+class ScheduleQuerySet(models.QuerySet["Schedule"]):
+    def evaluations(self) -> "ScheduleQuerySet":
+        return self.filter(kind=ScheduleKind.EVALUATION)
+
+
 class Schedule(Owned):
-    """What is evaluated when. `next_run_at` is when it is due; null while it is not active.
+    """What is run when. `next_run_at` is when it is due; null while it is not active.
 
     `scheduled_for` of a run is the nominal time; `next_run_at` has the jitter in.
     """
 
+    kind = models.CharField(
+        max_length=10,
+        choices=ScheduleKind,
+        default=ScheduleKind.EVALUATION,
+        db_default=ScheduleKind.EVALUATION,
+        editable=False,
+    )
     name = models.CharField(max_length=200)
     description = models.TextField(blank=True)
     schedule_type = models.CharField(max_length=10, choices=ScheduleType)
@@ -79,8 +100,11 @@ class Schedule(Owned):
     max_runs = models.PositiveIntegerField(null=True, blank=True)
     # Scheduled runs so far, without those that were skipped or missed.
     runs_made = models.PositiveIntegerField(default=0)
-    suite = owned_key("batches.TestSuite", related_name="schedules")
+    # Null: a model run.
+    suite = owned_key("batches.TestSuite", null=True, related_name="schedules")
     endpoint = owned_key("batches.ModelEndpoint", related_name="schedules")
+    # What a model run asks, see `model_runs`.
+    parameters = SecretField(db_default="")
     batch_test_config = models.JSONField(default=dict, blank=True)
     is_active = models.BooleanField(default=True)
     overlap_policy = models.CharField(
@@ -114,14 +138,30 @@ class Schedule(Owned):
     paused_by_hand = models.BooleanField(default=False)
     updated_at = models.DateTimeField(auto_now=True)
 
-    suite_id: uuid.UUID
+    suite_id: uuid.UUID | None
     endpoint_id: uuid.UUID
     baseline_id: uuid.UUID | None
+
+    objects = ScheduleQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]
         constraints = [
-            models.UniqueConstraint(fields=["project", "name"], name="one_schedule_of_a_name"),
+            # Those of model runs are made up from the model and the times.
+            models.UniqueConstraint(
+                fields=["project", "name"],
+                condition=Q(kind="evaluation"),
+                name="one_schedule_of_a_name",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind=ScheduleKind.EVALUATION, suite__isnull=False, parameters="")
+                | (
+                    Q(kind=ScheduleKind.MODEL_RUN, suite__isnull=True)
+                    & Q(schedule_type=ScheduleType.CUSTOM)
+                    & ~Q(parameters="")
+                ),
+                name="schedule_is_of_one_kind",
+            ),
             models.CheckConstraint(
                 condition=Q(schedule_type=ScheduleType.CUSTOM) ^ Q(cron_expression=""),
                 name="cron_iff_custom",
@@ -164,7 +204,7 @@ class Schedule(Owned):
             ),
         ]
         indexes = [
-            models.Index(fields=["project", "-created_at"], name="schedule_newest"),
+            models.Index(fields=["project", "kind", "-created_at"], name="schedule_newest"),
             # The tick looks for due schedules, oldest first.
             models.Index(fields=["next_run_at"], condition=Q(is_active=True), name="schedule_due"),
             # The tick ends pauses.
@@ -177,6 +217,22 @@ class Schedule(Owned):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ModelRunManager(models.Manager["ModelRun"]):
+    def get_queryset(self) -> models.QuerySet["ModelRun"]:
+        return super().get_queryset().filter(kind=ScheduleKind.MODEL_RUN)
+
+
+class ModelRun(Schedule):
+    """A schedule of one call. The same rows, alone."""
+
+    objects = ModelRunManager()  # type: ignore[assignment,misc]  # narrower than the rows' own
+
+    class Meta:
+        proxy = True
+        ordering = ["-created_at"]
+        verbose_name = "scheduled model run"
 
 
 class RunStatus(models.TextChoices):
@@ -214,6 +270,9 @@ class RunQuerySet(StatefulQuerySet["Run"]):
         RunStatus.SKIPPED: frozenset(),
         RunStatus.MISSED: frozenset(),
     }
+
+    def evaluations(self) -> "RunQuerySet":
+        return self.filter(schedule__kind=ScheduleKind.EVALUATION)
 
     def open(self) -> "RunQuerySet":
         return self.filter(status__in=RUN_OPEN)
@@ -327,3 +386,28 @@ class Run(Owned):
 
     def __str__(self) -> str:
         return f"{self.trigger} run for {self.scheduled_for:%Y-%m-%d %H:%M} UTC"
+
+
+class ExecutionManager(models.Manager["Execution"]):
+    def get_queryset(self) -> models.QuerySet["Execution"]:
+        found = super().get_queryset().filter(schedule__kind=ScheduleKind.MODEL_RUN)
+        return found.select_related("batch").prefetch_related("batch__jobs")
+
+
+class Execution(Run):
+    """A run of a model run. The same rows, alone, with the one call that each has made."""
+
+    objects = ExecutionManager()  # type: ignore[assignment,misc]  # narrower than the rows' own
+
+    class Meta:
+        proxy = True
+        ordering = ["-scheduled_for", "-id"]
+        verbose_name = "execution"
+
+    @property
+    def answer(self) -> Job | None:
+        """The call, once the model has answered."""
+        made = () if self.batch is None else self.batch.jobs.all()
+        return next(
+            (job for job in made if job.status == JobStatus.DONE and not job.error_class), None
+        )

@@ -32,7 +32,7 @@ from batches.models import (
     ModelEndpoint,
     TestSuite,
 )
-from evalsched import announcements, baselines, schedules
+from evalsched import announcements, baselines, model_runs, schedules
 from evalsched.comparisons import ENDPOINT_PARAMETERS
 from evalsched.models import (
     ONE_BY_ONE,
@@ -42,6 +42,7 @@ from evalsched.models import (
     RunStatus,
     RunTrigger,
     Schedule,
+    ScheduleKind,
 )
 
 logger = structlog.get_logger(__name__)
@@ -112,52 +113,71 @@ def deadline(now: datetime) -> datetime:
 
 
 def snapshot(schedule: Schedule) -> dict[str, Any]:
-    """Return the configuration that a run keeps, whatever is edited later."""
-    return {
+    """Return the configuration that a run keeps, whatever is edited later.
+
+    Of a model run it names the model; the parameters are nowhere but in the schedule.
+    """
+    kept = {
         "schedule_name": schedule.name,
-        "test_suite_id": str(schedule.suite_id),
-        "test_suite_name": schedule.suite.name,
         "model_id": str(schedule.endpoint_id),
         "model_name": schedule.endpoint.name,
-        "batch_test_config": schedule.batch_test_config,
         "timezone": schedule.timezone,
         "alert_on_failure": schedule.alert_on_failure,
+    }
+    if schedule.kind == ScheduleKind.MODEL_RUN:
+        return kept
+    return kept | {
+        "test_suite_id": str(schedule.suite_id),
+        "test_suite_name": schedule.suite.name,
+        "batch_test_config": schedule.batch_test_config,
     }
 
 
 def start_queued(now: datetime) -> int:
-    """Give waiting runs their batches, oldest nominal time first, up to the cluster's cap.
+    """Give waiting runs their batches, oldest nominal time first, up to the cluster's caps.
 
-    Backfills come after everything else. Of one schedule only one scheduled or backfilled run is
-    running at a time, unless its overlap policy is `allow`: the next one waits here for its turn.
+    Evaluations and model runs have a cap each. Backfills come after everything else. Of one
+    schedule only one scheduled or backfilled run is running at a time, unless its overlap policy is
+    `allow`: the next one waits here for its turn.
     """
     if not Run.objects.filter(status=RunStatus.TRIGGERED).exists():
         return 0
+    caps = {
+        ScheduleKind.EVALUATION: settings.EVALSCHED_MAX_CONCURRENT_RUNS,
+        ScheduleKind.MODEL_RUN: settings.EVALSCHED_MAX_CONCURRENT_MODEL_RUNS,
+    }
     with transaction.atomic():
         if not _admission_is_ours():
             return 0
-        running = list(Run.objects.taking_places().values_list("schedule_id", "trigger"))
-        room = settings.EVALSCHED_MAX_CONCURRENT_RUNS - len(running)
-        busy = {schedule_id for schedule_id, trigger in running if trigger in ONE_BY_ONE}
-        looked_at: list[uuid.UUID] = []
-        started = 0
-        # Failing to start takes no place, so more may be looked at than there is room for.
-        while len(looked_at) < _AT_ONCE and (run := _next_waiting(busy, looked_at)):
-            if started >= room:
-                logger.info("at capacity", running=len(running) + started, cap=len(running) + room)
-                break
-            looked_at.append(run.pk)
-            if _start_safely(run, now):
-                started += 1
-                busy |= {run.schedule_id} if run.trigger in ONE_BY_ONE else set()
-        return started
+        return sum(_admit(kind, cap, now) for kind, cap in caps.items())
 
 
-def _next_waiting(busy: Collection[uuid.UUID], looked_at: Collection[uuid.UUID]) -> Run | None:
+def _admit(kind: ScheduleKind, cap: int, now: datetime) -> int:
+    taken = Run.objects.taking_places().filter(schedule__kind=kind)
+    running = list(taken.values_list("schedule_id", "trigger"))
+    room = cap - len(running)
+    busy = {schedule_id for schedule_id, trigger in running if trigger in ONE_BY_ONE}
+    looked_at: list[uuid.UUID] = []
+    started = 0
+    # Failing to start takes no place, so more may be looked at than there is room for.
+    while len(looked_at) < _AT_ONCE and (run := _next_waiting(kind, busy, looked_at)):
+        if started >= room:
+            logger.info("at capacity", kind=kind.value, running=len(running) + started, cap=cap)
+            break
+        looked_at.append(run.pk)
+        if _start_safely(run, now):
+            started += 1
+            busy |= {run.schedule_id} if run.trigger in ONE_BY_ONE else set()
+    return started
+
+
+def _next_waiting(
+    kind: ScheduleKind, busy: Collection[uuid.UUID], looked_at: Collection[uuid.UUID]
+) -> Run | None:
     """Return the run whose turn it is; `busy` are the schedules that have one running."""
     queues = Q(trigger__in=ONE_BY_ONE, schedule__in=busy)
     waiting = (
-        Run.objects.filter(status=RunStatus.TRIGGERED)
+        Run.objects.filter(status=RunStatus.TRIGGERED, schedule__kind=kind)
         .exclude(pk__in=looked_at)
         .exclude(queues & ~Q(schedule__overlap_policy=OverlapPolicy.ALLOW))
         .select_related("schedule")
@@ -193,9 +213,9 @@ def settle(batch_id: uuid.UUID, *, now: datetime) -> None:
             return
         schedule = Schedule.objects.select_for_update(no_key=True).get(pk=run.schedule_id)
         batch = Batch.objects.get(pk=batch_id)
-        status, why, details = _judged(batch)
+        status, why, details = _judged(schedule, batch)
         changes = _summary(batch)
-        if status == RunStatus.COMPLETED:
+        if status == RunStatus.COMPLETED and schedule.kind == ScheduleKind.EVALUATION:
             changes |= _compared(schedule, run, batch)
         moved = Run.objects.filter(pk=run.pk).move(
             status, completed_at=now, error_message=why, error_details=details, **changes
@@ -257,21 +277,18 @@ def _start(run: Run, now: datetime) -> bool:
     deadline_at = deadline(now)
     try:
         with transaction.atomic():
-            suite, endpoint = _parts(run)
-            batch = batches.create(
-                user_id=schedule.user_id,
-                suite=suite,
-                endpoint=endpoint,
-                config=Config.stored(run.snapshot["batch_test_config"], name=schedule.name),
-                now=now,
-                deadline_at=deadline_at,
-            )
+            if schedule.kind == ScheduleKind.MODEL_RUN:
+                batch = model_runs.start(schedule, now=now, deadline_at=deadline_at)
+                used = {"model_id": str(batch.endpoint_id), "model_name": batch.model_name}
+            else:
+                batch = _batch_of_evaluation(run, now, deadline_at)
+                used = {ENDPOINT_PARAMETERS: batch.endpoint.parameters}
             moved = Run.objects.filter(pk=run.pk).move(
                 RunStatus.RUNNING,
                 started_at=now,
                 deadline_at=deadline_at,
                 batch=batch,
-                snapshot=run.snapshot | {ENDPOINT_PARAMETERS: batch.endpoint.parameters},
+                snapshot=run.snapshot | used,
             )
             if not moved:
                 raise Conflict("The run was cancelled.")
@@ -285,6 +302,19 @@ def _start(run: Run, now: datetime) -> bool:
         return False
     logger.info("executing", schedule=schedule.name, run=str(run.pk), calls=batch.total)
     return True
+
+
+def _batch_of_evaluation(run: Run, now: datetime, deadline_at: datetime) -> Batch:
+    schedule = run.schedule
+    suite, endpoint = _parts(run)
+    return batches.create(
+        user_id=schedule.user_id,
+        suite=suite,
+        endpoint=endpoint,
+        config=Config.stored(run.snapshot["batch_test_config"], name=schedule.name),
+        now=now,
+        deadline_at=deadline_at,
+    )
 
 
 def _parts(run: Run) -> tuple[TestSuite, ModelEndpoint]:
@@ -318,10 +348,15 @@ def _fail_without_batch(run_id: uuid.UUID, *, now: datetime) -> None:
         _fail(run, "Its batch was deleted while it ran. Run it again.", now)
 
 
-def _judged(batch: Batch) -> tuple[RunStatus, str, dict[str, Any]]:
+def _judged(schedule: Schedule, batch: Batch) -> tuple[RunStatus, str, dict[str, Any]]:
     """Say whether the run completed, and why not. Wrong answers alone do not fail a run."""
     if batch.status == BatchStatus.CANCELLED:
         return RunStatus.CANCELLED, batch.error_message, {}
+    if schedule.kind == ScheduleKind.MODEL_RUN:
+        failure = model_runs.failure(batch)
+        if failure is None:
+            return RunStatus.COMPLETED, "", {}
+        return RunStatus.FAILED, failure[1], {"error_class": failure[0]}
     if batch.status != BatchStatus.COMPLETED:
         details = {"error_class": batch.error_class, "batch_status": batch.status}
         return RunStatus.FAILED, batch.error_message or f"The batch ended {batch.status}.", details
@@ -384,8 +419,7 @@ def _count_success(schedule: Schedule, run: Run, now: datetime) -> None:
 def _count_failure(schedule: Schedule, run: Run, now: datetime) -> None:
     """Count the failure of a scheduled run and switch the schedule off at the limit."""
     _note_last_run(run, LastRunStatus.FAILED)
-    if schedule.alert_on_failure:
-        announcements.evaluation_failed(schedule, run, now=now)
+    _tell_of_failure(schedule, run, now)
     if run.trigger != RunTrigger.SCHEDULE:
         return
     schedule.consecutive_failures += 1
@@ -398,6 +432,12 @@ def _count_failure(schedule: Schedule, run: Run, now: datetime) -> None:
             f"{run.error_message}"
         )
         schedules.disable(schedule, reason, now=now)
+
+
+def _tell_of_failure(schedule: Schedule, run: Run, now: datetime) -> None:
+    """Tell of a failed evaluation. A model run has alert types of its own, `job_failed` here."""
+    if schedule.kind == ScheduleKind.EVALUATION and schedule.alert_on_failure:
+        announcements.evaluation_failed(schedule, run, now=now)
 
 
 def _note_last_run(run: Run, status: LastRunStatus) -> None:

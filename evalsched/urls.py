@@ -1,8 +1,9 @@
 from django.urls import path
 
-from evalsched import views
+from evalsched import views, views_model_runs
 
 _ONE = "scheduled-evaluations/<uuid:schedule_id>"
+_MODEL_RUN = "scheduled/<uuid:model_run_id>"
 
 urlpatterns = [
     path("scheduled-evaluations", views.Schedules.as_view()),
@@ -20,4 +21,8 @@ urlpatterns = [
     path("batch-testing/run", views.BatchTestingRun.as_view()),
     path(f"{_ONE}/baseline", views.Baseline.as_view()),
     path("runs/compare", views.CompareRuns.as_view()),
+    path("scheduled", views_model_runs.ModelRuns.as_view()),
+    path(_MODEL_RUN, views_model_runs.OneModelRun.as_view()),
+    path(f"{_MODEL_RUN}/trigger", views_model_runs.TriggerModelRun.as_view()),
+    path(f"{_MODEL_RUN}/executions", views_model_runs.Executions.as_view()),
 ]

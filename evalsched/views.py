@@ -50,7 +50,7 @@ SCHEDULE_ID = "X-Scheduled-Evaluation-Id"
 
 
 class _Schedules(ApiView):
-    queryset = Schedule.objects.select_related("suite", "endpoint")
+    queryset = Schedule.objects.evaluations().select_related("suite", "endpoint")
     serializer_class: Any = ScheduleSerializer
 
     def fields(self, schedule: Schedule | None = None) -> dict[str, Any]:
@@ -205,7 +205,9 @@ class BatchTestingRun(ApiView):
         except ValueError:
             raise NotFound("There is no such schedule in this project.") from None
         schedule: Schedule = self.found(
-            Schedule.objects.filter(project=self.actor.project).select_related("suite", "endpoint"),
+            Schedule.objects.evaluations()
+            .filter(project=self.actor.project)
+            .select_related("suite", "endpoint"),
             pk=key,
         )
         return schedule
@@ -223,12 +225,13 @@ class Baseline(_Schedules):
 
 
 class _Runs(ApiView):
-    queryset = Run.objects.all()
+    queryset = Run.objects.evaluations()
     serializer_class = RunSerializer
 
     def of_schedule(self) -> Any:
         schedule = self.found(
-            Schedule.objects.filter(project=self.actor.project), pk=self.kwargs["schedule_id"]
+            Schedule.objects.evaluations().filter(project=self.actor.project),
+            pk=self.kwargs["schedule_id"],
         )
         return self.get_queryset().filter(schedule=schedule)
 

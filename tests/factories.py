@@ -26,8 +26,8 @@ from batches.cases import CaseDraft, draft
 from batches.documents import Draft
 from batches.experiments import Plan
 from batches.models import Agent, Batch, Document, Job, ModelEndpoint, Provider, TestSuite
-from evalsched import runs, schedules
-from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+from evalsched import model_runs, runs, schedules
+from evalsched.models import Execution, ModelRun, Run, RunStatus, RunTrigger, Schedule
 
 # A Wednesday.
 NOW = datetime(2025, 1, 15, 10, 0, tzinfo=UTC)
@@ -197,6 +197,27 @@ def make_schedule(
         endpoint=endpoint or make_endpoint(actor),
         **(wanted | fields),
     )
+
+
+def make_model_run(
+    actor: Actor | None = None,
+    *,
+    endpoint: ModelEndpoint | None = None,
+    now: datetime = NOW,
+    **fields: Any,
+) -> ModelRun:
+    """Make an hourly scheduled model run with a prompt; made at NOW it is due at 11:00."""
+    actor = actor or make_actor()
+    wanted = {"cron_expression": "0 * * * *", "parameters": {"prompt": "Say hello."}}
+    return model_runs.create(
+        actor, now=now, endpoint=endpoint or make_endpoint(actor), **(wanted | fields)
+    )
+
+
+def make_execution(model_run: ModelRun | None = None, **fields: Any) -> Execution:
+    """Make an execution as the row it is, waiting unless `status` says otherwise."""
+    made = make_run(model_run or make_model_run(), **fields)
+    return Execution.objects.get(pk=made.pk)
 
 
 def make_run(

@@ -135,7 +135,7 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
     made = instant("created_at", "Made")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
-        found: QuerySet[Batch] = super().get_queryset(request)
+        found: QuerySet[Batch] = super().get_queryset(request).filter(request="")
         match = request.resolver_match
         page = "" if match is None else match.url_name or ""
         if page.endswith("_change"):

@@ -77,7 +77,7 @@ class JobAdmin(LongList, ReadOnlyAdmin):
     finished = instant("finished_at", "Finished")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
-        found: QuerySet[Job] = super().get_queryset(request)
+        found: QuerySet[Job] = super().get_queryset(request).filter(batch__request="")
         match = request.resolver_match
         if match is None or not (match.url_name or "").endswith("_changelist"):
             return found.select_related("case__suite", "batch")

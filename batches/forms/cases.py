@@ -117,7 +117,7 @@ class CaseForm(DomainForm):
         return f"Row {int(found[1]) + 1}{part}: {sentence}"
 
     def clean_messages(self) -> list[dict[str, str]] | None:
-        return _turns(self.cleaned_data["messages"])
+        return turns_of(self.cleaned_data["messages"])
 
     def clean_variables(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -150,7 +150,7 @@ class CaseForm(DomainForm):
         }
 
 
-def _turns(text: str) -> list[dict[str, str]] | None:
+def turns_of(text: str) -> list[dict[str, str]] | None:
     """Return the conversation that `text` spells; what its roles may be is the domain's to say."""
     turns: list[dict[str, str]] = []
     for line in text.replace("\r\n", "\n").split("\n"):

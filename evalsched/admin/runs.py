@@ -14,7 +14,7 @@ from access.admin.base import Button, ReadOnlyAdmin, Said, actor_in, change_url,
 from access.admin.lists import LongList, MadeFilter
 from evalsched import baselines, runs
 from evalsched.admin import standing, verdicts
-from evalsched.models import RUN_OPEN, Run
+from evalsched.models import RUN_OPEN, Run, ScheduleKind
 
 
 @admin.register(Run)
@@ -114,6 +114,7 @@ class RunAdmin(LongList, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         found: QuerySet[Run] = super().get_queryset(request)
+        found = found.filter(schedule__kind=ScheduleKind.EVALUATION)
         match = request.resolver_match
         if match is not None and (match.url_name or "").endswith("_change"):
             return found.select_related("schedule", "batch", "baseline", "project", "user")

@@ -25,7 +25,7 @@ from access.errors import Refusal
 from evalsched import baselines, run_lines, runs, schedules
 from evalsched.admin import history, preview, standing, verdicts
 from evalsched.forms import CONFIG, PAUSE, PLAIN, ScheduleForm
-from evalsched.models import Run, Schedule
+from evalsched.models import Run, Schedule, ScheduleKind
 
 _STANDINGS = {
     "active": ("Active", Q(is_active=True) & ~standing.RESTING),
@@ -85,6 +85,10 @@ class ScheduleAdmin(DomainAdmin):
 
     class Media:
         js: ClassVar = ("evalsched/preview.js",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
+        found: QuerySet[Schedule] = super().get_queryset(request)
+        return found.filter(kind=ScheduleKind.EVALUATION)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         what = ("name", "description", ("suite", "endpoint"))
@@ -152,7 +156,9 @@ class ScheduleAdmin(DomainAdmin):
 
     def as_csv(self, request: HttpRequest, schedule_id: uuid.UUID) -> StreamingHttpResponse:
         """Answer the schedule's runs, newest first, as a file."""
-        return run_lines.response(Run.objects.filter(schedule=schedule_id).iterator(500))
+        return run_lines.response(
+            Run.objects.evaluations().filter(schedule=schedule_id).iterator(500)
+        )
 
     def goes_with(self, row: Any) -> list[str]:
         return ["All of its runs. What is under way is stopped; the batches stay."]

@@ -91,7 +91,7 @@ MAKE: dict[type[models.Model], Callable[[Actor], models.Model]] = {
 
 
 def owned_models() -> list[type[models.Model]]:
-    """Return every model with a `project_id`."""
+    """Return every model with a `project_id`; proxies are other views of the same tables."""
     return [
         model
         for model in apps.get_models()

@@ -16,15 +16,17 @@ from access.clock import database_now
 from access.models import AuditEvent
 from alerts.models import Event, Notification
 from batches.models import Batch, Job, TestCase
-from evalsched.models import Run, RunStatus, RunTrigger, Schedule
+from evalsched.models import Execution, ModelRun, Run, RunStatus, RunTrigger, Schedule
 from tests.admin.pages import list_of, url_of
 from tests.factories import (
     make_batch,
     make_channel,
     make_endpoint,
+    make_execution,
     make_experiment,
     make_key,
     make_member,
+    make_model_run,
     make_notification,
     make_preference,
     make_run,
@@ -33,7 +35,7 @@ from tests.factories import (
 )
 
 HOME = "/admin/"
-COUNTLESS = (AuditEvent, Event, Notification, Batch, Job, TestCase, Run)
+COUNTLESS = (AuditEvent, Event, Notification, Batch, Job, TestCase, Run, Execution)
 
 
 def context_of(browser: Client) -> Any:
@@ -123,6 +125,7 @@ def _fill(own: Actor, rows: int) -> None:
         make_experiment(own, endpoint=endpoint, documents=1)
         make_run(schedule, status=RunStatus.RUNNING, batch=batch)
         make_run(schedule, status=RunStatus.FAILED, trigger=RunTrigger.SCHEDULE)
+        make_execution(make_model_run(own, endpoint=endpoint))
         make_key(own)
         make_member()
         make_notification()
@@ -147,8 +150,8 @@ def test_no_page_asks_a_query_for_every_row(browser: Client, own: Actor) -> None
     lists = [list_of(model) for model in admin.site._registry]
     urls = [HOME, *lists]
     _fill(own, 3)
-    schedule = Schedule.objects.all()[0]
-    urls += [url_of(schedule), url_of(schedule.suite)]
+    schedule = Schedule.objects.evaluations()[0]
+    urls += [url_of(schedule), url_of(schedule.suite), url_of(ModelRun.objects.all()[0])]
     for url in urls:
         browser.get(url)
     few = {url: _queries(browser, url) for url in urls}

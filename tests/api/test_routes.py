@@ -32,9 +32,11 @@ from tests.factories import (
     make_document,
     make_endpoint,
     make_event,
+    make_execution,
     make_experiment,
     make_key,
     make_member,
+    make_model_run,
     make_notification,
     make_run,
     make_schedule,
@@ -72,6 +74,7 @@ _MODEL = {"name": "Mine", "provider": "demo", "model": "demo"}
 _CASE = {"key": "mine", "prompt": "Hello"}
 _CHANNEL = {"kind": "email", "name": "Mine", "configuration": {"address": "me@example.org"}}
 _PREFERENCE = {"alert_type": "job_failed", "channel": "email", "enabled": False}
+_MODEL_RUN = {"schedule": "0 * * * *", "parameters": {"prompt": "Hello"}}
 
 CALLS = [
     Call("GET", "me", "own"),
@@ -221,6 +224,19 @@ CALLS = [
     Call("POST", "runs/compare", body={"baseline": "{run}", "candidate": "{own_batch}"}),
     Call("POST", "runs/compare", body={"baseline": "{own_batch}", "candidate": "{run}"}),
     Call("POST", "runs/compare", body={"baseline": "{own_batch}", "candidate": "{batch}"}),
+    Call("GET", "scheduled", "own"),
+    Call("GET", "scheduled?model_name=Endpoint of Antarctica", "empty"),
+    Call("POST", "scheduled", body=_MODEL_RUN | {"model_name": "{endpoint}"}),
+    Call("POST", "scheduled", body=_MODEL_RUN | {"model_name": "Endpoint of Antarctica"}),
+    Call("GET", "scheduled/{model_run}"),
+    Call("GET", "scheduled/{schedule}"),
+    Call("PATCH", "scheduled/{model_run}", body={"enabled": False}),
+    Call("PATCH", "scheduled/{own_model_run}", body={"model_name": "{endpoint}"}),
+    Call("PUT", "scheduled/{model_run}", body=_MODEL_RUN),
+    Call("PUT", "scheduled/{own_model_run}", body=_MODEL_RUN | {"model_name": "{endpoint}"}),
+    Call("DELETE", "scheduled/{model_run}"),
+    Call("POST", "scheduled/{model_run}/trigger"),
+    Call("GET", "scheduled/{model_run}/executions"),
 ]
 
 # What answers without credentials, besides config.urls.OPEN: the way to the admin, which asks for
@@ -259,6 +275,7 @@ def world(db: None) -> World:
     event = make_event(victim, subject=MARK)
     notification = make_notification(event, channel=channel, address=MARK)
     make_attempt(notification, error_message=MARK)
+    model_run = make_model_run(victim, endpoint=endpoint, parameters={"prompt": MARK})
     things: dict[str, Any] = {
         "project": victim.project,
         "user": victim.user,
@@ -276,10 +293,13 @@ def world(db: None) -> World:
         "notification": notification,
         "schedule": schedule,
         "run": make_run(schedule, batch=batch),
+        "model_run": model_run,
+        "execution": make_execution(model_run),
         "own_project": caller.project,
         "own_suite": own_suite,
         "own_endpoint": own_endpoint,
         "own_schedule": make_schedule(caller, suite=own_suite, endpoint=own_endpoint),
+        "own_model_run": make_model_run(caller, endpoint=own_endpoint),
         "own_batch": _ended(make_batch(caller, suite=own_suite, endpoint=own_endpoint)),
     }
     names = {name: str(thing.pk) for name, thing in things.items()}
@@ -380,7 +400,10 @@ def _complaints(call: Call, world: World, answer: Any) -> list[str]:
     return found
 
 
-_OWN = {"own_batch", "own_project", "own_suite", "own_endpoint", "own_schedule", "intruder"}
+_OWN = {
+    *("own_batch", "own_project", "own_suite", "own_endpoint", "own_schedule", "own_model_run"),
+    "intruder",
+}
 
 
 def _is_own(shown: dict[str, Any], world: World) -> bool:

@@ -40,6 +40,7 @@ from tests.factories import (
     make_event,
     make_experiment,
     make_key,
+    make_model_run,
     make_notification,
     make_run,
     make_schedule,
@@ -210,8 +211,8 @@ class Trial:
         if case.method == "POST" and case.operation.path.endswith("/cases"):
             # What a case may be is told in sentences; the schema allows more.
             case.body = {"prompt": "Hello"}
-        for ending, body in OF_TIME.items():
-            if case.operation.path.endswith(ending):
+        for ending, body in TAKEN.items():
+            if case.method != "GET" and case.operation.path.endswith(ending):
                 case.body = dict(body)
         if case.method == "POST" and case.operation.path.endswith("/notification-channels"):
             # What a configuration may hold depends on the kind.
@@ -224,8 +225,16 @@ class Trial:
                 body |= {name: self.ids[name] for name in AIMED if name in body}
 
 
-# The schema does not say which texts are zones or expressions, nor which range is in the past.
-OF_TIME = {
+# The schema does not say which texts are zones or expressions, nor which range is in the past, nor
+# what a call of a model needs.
+_MODEL_RUN = {
+    "model_name": "Endpoint",
+    "schedule": "0 * * * *",
+    "parameters": {"prompt": "Hello", "token": "x"},
+}
+TAKEN: dict[str, dict[str, Any]] = {
+    "/scheduled": _MODEL_RUN,
+    "/{model_run_id}": _MODEL_RUN,
     "/preview": {"schedule_type": "hourly"},
     "/backfill": {"start": "2025-01-01T00:00:00Z", "end": "2025-01-01T05:00:00Z"},
 }
@@ -257,6 +266,7 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
         "notification_id": make_notification(make_event(actor), status="failed"),
         "agent_id": make_agent(actor, endpoint=endpoint),
         "document_id": make_document(actor),
+        "model_run_id": make_model_run(actor, endpoint=endpoint),
         "project_id": actor.project,
         "member_id": actor.user.memberships.all()[0],
         "key_id": make_key(actor)[0],

@@ -66,7 +66,7 @@ def test_a_suite_that_a_schedule_uses_stays(api: Api, actor: Actor) -> None:
 
     assert answer.status_code == 409
     assert "'Nightly'" in answer.json()["message"]
-    assert TestSuite.objects.filter(pk=schedule.suite_id).exists()
+    assert TestSuite.objects.filter(schedules=schedule).exists()
 
 
 def test_a_suite_goes_with_its_cases(api: Api, actor: Actor) -> None:

@@ -171,7 +171,7 @@ def test_out_of_time_before_any_worker_took_it_up(server: ModelServer) -> None:
 def test_a_suite_that_was_emptied_while_the_run_waited(server: ModelServer) -> None:
     schedule = make_asking(server, cases=1)
     run = make_run(schedule, scheduled_for=clock.database_now())
-    suite = TestSuite.objects.get(pk=schedule.suite_id)
+    suite = TestSuite.objects.get(schedules=schedule)
     suites.remove(make_actor(schedule.user), suite, suite.cases.get())
 
     assert runs.start_queued(clock.database_now()) == 0

@@ -20,9 +20,15 @@ from access.hints import hint
 from alerts.models import Notification
 from batches.models import Batch
 from evalsched import runs
-from evalsched.models import Run, RunStatus, Schedule
+from evalsched.models import Execution, Run, RunStatus, Schedule
 from tests.alerts.mail_server import MailServer
-from tests.factories import make_actor, make_endpoint, make_schedule, make_suite
+from tests.factories import (
+    make_actor,
+    make_endpoint,
+    make_model_run,
+    make_schedule,
+    make_suite,
+)
 from tests.processes_at_work import (
     LOOPBACK,
     Running,
@@ -91,6 +97,41 @@ def test_two_beats_and_a_worker_run_a_due_schedule_once_and_mail_what_failed(
     ended = next(line for line in lines if line["event"] == "run ended")
     assert "next_run_at" in ended
     assert "the-wrong-key" not in running.said()
+
+
+def test_a_worker_executes_due_model_runs_once_without_a_word_of_their_secrets(
+    server: ModelServer, tmp_path: Path
+) -> None:
+    make_beats_entries()
+    server.configure(api_key="the-right-key")
+    secrets = {"api_key": "in-the-request", "messages": [{"role": "user", "content": "Hello."}]}
+    good, bad = (
+        make_model_run(
+            actor,
+            endpoint=make_endpoint(
+                actor, provider="openai", base_url=server.base_url, model="m", api_key=key
+            ),
+            parameters=secrets,
+        )
+        for actor, key in ((make_actor(), "the-right-key"), (make_actor(), "the-wrong-key"))
+    )
+    Schedule.objects.update(next_run_at=clock.database_now())
+
+    with worker(tmp_path) as running, beat(tmp_path), beat(tmp_path):
+        until(lambda: Execution.objects.count() == 2, what=running.said)
+        until(lambda: not Run.objects.open().exists(), what=running.said)
+
+    answered = Execution.objects.get(schedule=good)
+    assert (answered.status, answered.trigger) == (RunStatus.COMPLETED, "schedule")
+    assert answered.answer is not None
+    assert answered.answer.output == "Hello."
+    refused = Execution.objects.get(schedule=bad)
+    assert refused.status == RunStatus.FAILED
+    assert "key refused" in refused.error_message
+    assert server.calls().count == 2
+    logs = "".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert "run ended" in logs
+    assert "in-the-request" not in logs
 
 
 def test_ticks_from_the_command_line_do_what_beat_does(server: ModelServer, tmp_path: Path) -> None:

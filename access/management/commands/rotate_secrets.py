@@ -15,6 +15,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         rotated = unreadable = 0
         for model in apps.get_models():
+            if model._meta.proxy:
+                continue
             for field in model._meta.get_fields():
                 if isinstance(field, SecretField):
                     done, failed = self._rotate(model, field.name)

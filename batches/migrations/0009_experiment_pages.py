@@ -6,7 +6,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('batches', '0007_clean_up_entry'),
+        ('batches', '0008_requests'),
     ]
 
     operations = [

@@ -128,6 +128,8 @@ CALLS = [
     Call("GET", "experiments/trial-of-Antarctica"),
     Call("DELETE", "experiments/trial-of-Antarctica?cancel=true"),
     Call("POST", "experiments/trial-of-Antarctica/extend", body={"expires_in_days": 9}),
+    Call("GET", "experiments/trial-of-Antarctica/export"),
+    Call("GET", "batches/{batch}/export"),
     Call("GET", "batches", "own"),
     Call("GET", "batches?test_suite_id={suite}", "empty"),
     Call("GET", "batches?model_id={endpoint}", "empty"),

@@ -1,4 +1,4 @@
-"""The API of what batches and experiments found, as files."""
+"""The API of what batches and experiments found: by case, side by side, anew, and as files."""
 
 from typing import Any
 
@@ -6,11 +6,70 @@ from django.http import StreamingHttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from access.api.views import ApiView
 from access.errors import NotFound
+from batches import case_comparisons, case_results, rescoring
 from batches.exports import formats
-from batches.models import Batch
+from batches.filters import CaseResultFilter
+from batches.models import Batch, Job
+from batches.serializers import BatchSerializer
+from batches.serializers_results import (
+    CaseResultSerializer,
+    CompareBatchesSerializer,
+    ComparedCaseSerializer,
+)
+
+
+class RescoreBatch(ApiView):
+    queryset = Batch.objects.all()
+    serializer_class = BatchSerializer
+    starts_work = True
+
+    @extend_schema(request=None, responses={201: BatchSerializer})
+    def post(self, request: Request, batch_id: Any) -> Response:
+        """Score the stored answers by the suite as it is now, into a new batch. Makes no call."""
+        made = rescoring.rescore(self.actor, self.found(pk=batch_id), now=self.now)
+        return self.shown(made, status=201)
+
+
+class CaseResults(ApiView):
+    queryset = Job.objects.all()
+    serializer_class = CaseResultSerializer
+    filterset_class = CaseResultFilter
+    lists = True
+
+    def get(self, request: Request, batch_id: Any) -> Response:
+        """The batch's cases in their order, the repeats of each taken together."""
+        batch = self.found(Batch.objects.filter(project=self.actor.project), pk=batch_id)
+        return self.listed(case_results.of(batch))
+
+
+class CompareBatches(ApiView):
+    queryset = Batch.objects.all()
+    serializer_class = ComparedCaseSerializer
+    lists = True
+    filter_backends = ()
+
+    @extend_schema(
+        parameters=[CompareBatchesSerializer], responses=ComparedCaseSerializer(many=True)
+    )
+    def get(self, request: Request) -> Response:
+        """Cases of 2 to 10 batches side by side."""
+        asked = CompareBatchesSerializer(data=request.query_params.dict())
+        asked.is_valid(raise_exception=True)
+        wanted = asked.validated_data
+        batches = case_comparisons.find(self.actor.project.pk, wanted["ids"])
+        rows = case_comparisons.compare(
+            batches,
+            only_different=wanted["only_different"],
+            worst_first=wanted["ordering"] == "-loss",
+        )
+        page: Any = self.paginate_queryset(rows)
+        case_comparisons.add_outputs(batches, page)
+        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+
 
 _DECLARED = extend_schema(
     parameters=[

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from evalsched import views
+from evalsched import views, views_comparisons
 
 _ONE = "scheduled-evaluations/<uuid:schedule_id>"
 
@@ -19,5 +19,8 @@ urlpatterns = [
     # A batch's address; it is here because it may belong to a schedule.
     path("batch-testing/run", views.BatchTestingRun.as_view()),
     path(f"{_ONE}/baseline", views.Baseline.as_view()),
+    path("batches/estimate", views_comparisons.EstimateBatch.as_view()),
+    # An experiment's address; it is here because its batches are compared.
+    path("experiments/<str:tracking_id>", views_comparisons.OneExperiment.as_view()),
     path("runs/compare", views.CompareRuns.as_view()),
 ]

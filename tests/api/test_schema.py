@@ -32,7 +32,9 @@ from tests.factories import (
     NOW,
     make_actor,
     make_batch,
+    make_document,
     make_endpoint,
+    make_experiment,
     make_key,
     make_run,
     make_schedule,
@@ -208,6 +210,8 @@ class Trial:
                 case.body = dict(body)
         for name in case.path_parameters or {}:
             case.path_parameters[name] = self.ids.get(name, case.path_parameters[name])
+        if case.query:
+            case.query |= {name: self.ids[name] for name in ("ids", "format") if name in case.query}
         bodies = [case.body, case.body.get("config") if isinstance(case.body, dict) else None]
         for body in bodies:
             if isinstance(body, dict):
@@ -252,7 +256,10 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
     browser, token = Client(), get_random_string(32)
     browser.force_login(actor.user)
     cookies = {"sessionid": browser.cookies["sessionid"].value, "csrftoken": token}
+    tracked = make_experiment(actor)
+    things |= {"agent_id": tracked.agent, "document_id": make_document(actor)}
     ids = {name: str(thing.pk) for name, thing in things.items()}
+    ids |= {"tracking_id": tracked.tracking_id, "ids": f"{ids['baseline']},{ids['candidate']}"}
     case = '{"prompt": "x"}'
     ids |= {"username": make_user().username, "format": "jsonl", "content": case, "file": case}
     return Trial(cookies, ids)

@@ -306,6 +306,8 @@ class Batch(Owned):
     suite_hash = models.CharField(max_length=64, blank=True)
     endpoint = owned_key("batches.ModelEndpoint", null=True)
     agent = owned_key("batches.Agent", null=True)
+    # The batch whose answers these are, scored anew.
+    rescored_from = owned_key("batches.Batch", null=True)
     # What the batch was made from, in words that outlive suite, endpoint and agent.
     suite_name = models.CharField(max_length=200, blank=True)
     model_name = models.CharField(max_length=200)

@@ -38,7 +38,6 @@ class CaseResults(ApiView):
     queryset = Job.objects.all()
     serializer_class = CaseResultSerializer
     filterset_class = CaseResultFilter
-    lists = True
 
     def get(self, request: Request, batch_id: Any) -> Response:
         """The batch's cases in their order, the repeats of each taken together."""
@@ -49,7 +48,6 @@ class CaseResults(ApiView):
 class CompareBatches(ApiView):
     queryset = Batch.objects.all()
     serializer_class = ComparedCaseSerializer
-    lists = True
     filter_backends = ()
 
     @extend_schema(

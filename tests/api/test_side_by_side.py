@@ -102,7 +102,7 @@ def test_an_experiment_is_not_compared_under_other_judges_or_before_its_end(
 ) -> None:
     Batch.objects.filter(pk__in=[batch.pk for batch in three]).update(tracking_id="mine")
     names = ("type", "provider", "model_id", "model_name", "model")
-    judge = dict.fromkeys(names, "another") | {"parameters": {}}
+    judge: dict[str, Any] = dict.fromkeys(names, "another") | {"parameters": {}}
     Batch.objects.filter(pk=three[1].pk).update(graders=[judge])
     batches.resume(_with_missing(three[2]), now=NOW)
 

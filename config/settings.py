@@ -244,6 +244,8 @@ SPECTACULAR_SETTINGS = {
         "BatchStatusEnum": "batches.models.BatchStatus",
         "JobStatusEnum": "batches.models.JobStatus",
         "RunStatusEnum": "evalsched.models.RunStatus",
+        "DocumentStatusEnum": "batches.models.DocumentStatus",
+        "ExperimentStatusEnum": ["running", "completed", "cancelled", "failed"],
         "MemberRoleEnum": "access.models.Role",
         "MessageRoleEnum": ["system", "user", "assistant"],
     },

@@ -2,13 +2,14 @@
 
 import uuid
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 
 from access import audit, isolation
-from access.actors import Actor
+from access.actors import ALL_SCOPES, Actor
 from access.errors import Conflict, Invalid, NotFound
-from access.models import Membership, Project, Role, User
+from access.models import Membership, Project, Role, Scope, User
 
 
 def personal_of(user: User) -> Project:
@@ -39,6 +40,24 @@ def membership(user: User, project_id: uuid.UUID) -> Membership:
     if found is None:
         raise NotFound("There is no such project, or you are not a member of it.")
     return found
+
+
+def commanded_by(username: str | None, project_id: uuid.UUID | None) -> Actor:
+    """Return who acts by a command that writes: the first operator, in their own project, if None.
+
+    Raises:
+        Invalid: there is no such person.
+        NotFound: they are not in the project.
+        Forbidden: they may only look at it.
+    """
+    name = username or settings.EVALSCHED_ADMIN_USERNAME
+    user = User.objects.filter(username=name, is_active=True).first()
+    if user is None:
+        raise Invalid(f"There is no active user named '{name}'. Say one with --user.")
+    member = membership(user, project_id or personal_of(user).pk)
+    actor = Actor(user, member.project, Role(member.role), ALL_SCOPES, via="command")
+    actor.require(Scope.WRITE, Role.EDITOR)
+    return actor
 
 
 def of_user(user: User) -> QuerySet[Membership]:

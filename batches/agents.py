@@ -29,10 +29,20 @@ def create(actor: Actor, **fields: Any) -> Agent:
     return agent
 
 
-def create_ephemeral(batch: Batch, **fields: Any) -> Agent:
-    """Make an agent that belongs to an experiment and goes with it. Its name need not be free."""
+def draft_ephemeral(batch: Batch, **fields: Any) -> Agent:
+    """Return the agent that `create_ephemeral` would make.
+
+    Raises:
+        Invalid: a field breaks a rule.
+    """
     agent = Agent(project_id=batch.project_id, user_id=batch.user_id, ephemeral_batch=batch)
     _assign(agent, fields)
+    return agent
+
+
+def create_ephemeral(batch: Batch, **fields: Any) -> Agent:
+    """Make an agent that belongs to an experiment and goes with it. Its name need not be free."""
+    agent = draft_ephemeral(batch, **fields)
     with _explained():
         agent.save(force_insert=True)
     return agent

@@ -108,6 +108,27 @@ def prepare(
 
     `about` holds further fields, such as those of an experiment.
     """
+    batch = drafted(
+        user_id=user_id,
+        endpoint=endpoint,
+        config=config,
+        agent=agent,
+        deadline_at=deadline_at,
+        **about,
+    )
+    batch.save(force_insert=True)
+    return batch
+
+
+def drafted(
+    *,
+    user_id: uuid.UUID,
+    endpoint: ModelEndpoint,
+    config: Config,
+    agent: Agent | None = None,
+    **about: Any,
+) -> Batch:
+    """Return the batch that would be stored."""
     batch = Batch(
         project_id=endpoint.project_id,
         user_id=user_id,
@@ -121,12 +142,10 @@ def prepare(
         max_cost=config.max_cost,
         parameters=config.parameters,
         tags=list(config.tags),
-        deadline_at=deadline_at,
         **about,
     )
     if agent is not None:
         appoint(batch, agent)
-    batch.save(force_insert=True)
     return batch
 
 
@@ -171,7 +190,7 @@ def fill(
     asked = graders.find(batch, items, config.judge_model_id, config.embedding_model_id)
     batch.graders = [grader.as_json() for grader in asked]
     if batch.max_cost is not None:
-        length = _mean_characters(documents) if suite is None else _mean_characters_of(suite)
+        length = mean_characters(documents) if suite is None else mean_characters_of(suite)
         batch.expected_call_cost = _expected_call_cost(batch, length, asked, items, now)
     batch.save()
     if suite is not None:
@@ -265,9 +284,7 @@ def _expected_call_cost(
         Invalid: a price is unknown, so a budget could not be kept.
     """
     endpoint = batch.endpoint
-    wanted = batch.parameters.get("max_tokens", endpoint.parameters.get("max_tokens"))
-    question = round((characters + len(batch.instructions)) / _CHARACTERS_PER_TOKEN)
-    answer = budgets.answer_tokens(wanted)
+    question, answer = expected_tokens(batch, characters)
     cost = prices.cost(
         endpoints.prices(endpoint, at=now), input_tokens=question, output_tokens=answer
     )
@@ -280,7 +297,15 @@ def _expected_call_cost(
     return cost + graders.expected_cost(asked, items, question=question, answer=answer, now=now)
 
 
-def _mean_characters_of(suite: TestSuite) -> float:
+def expected_tokens(batch: Batch, characters: float) -> tuple[int, int]:
+    """Guess the tokens of a question of so many characters, instructions added, and its answer."""
+    wanted = batch.parameters.get("max_tokens", batch.endpoint.parameters.get("max_tokens"))
+    question = round((characters + len(batch.instructions)) / _CHARACTERS_PER_TOKEN)
+    return question, budgets.answer_tokens(wanted)
+
+
+def mean_characters_of(suite: TestSuite) -> float:
+    """Return the mean length of the current cases' questions, templates as they are."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT coalesce(avg(length(coalesce(prompt, messages::text))), 0)"
@@ -291,11 +316,12 @@ def _mean_characters_of(suite: TestSuite) -> float:
 
 
 # What an article has that nobody has seen yet.
-_UNSEEN_CHARACTERS = 10_000
+UNSEEN_CHARACTERS = 10_000
 
 
-def _mean_characters(documents: Sequence[Document]) -> float:
-    lengths = [len(one.content) if one.content_hash else _UNSEEN_CHARACTERS for one in documents]
+def mean_characters(documents: Sequence[Document]) -> float:
+    """Return the mean length of the documents, with a guess for those that are to be fetched."""
+    lengths = [len(one.content) if one.content_hash else UNSEEN_CHARACTERS for one in documents]
     return sum(lengths) / len(lengths)
 
 

@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 import django_filters
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from access.api.filters import YesOrNo
@@ -121,3 +121,21 @@ class JobFilter(django_filters.FilterSet):
 
     def by_tag(self, jobs: QuerySet[Job], _: str, tag: str) -> QuerySet[Job]:
         return jobs.filter(tags__contains=[tag])
+
+
+class CaseResultFilter(django_filters.FilterSet):
+    """Narrows the rows of `case_results.of`."""
+
+    flaky = YesOrNo(method="by_flaky")
+    tag = django_filters.CharFilter(field_name="tags", lookup_expr="contains", method="by_tag")
+
+    class Meta:
+        model = Job
+        fields: list[str] = []
+
+    def by_flaky(self, cases: QuerySet[Any], _: str, flaky: bool) -> QuerySet[Any]:
+        both = Q(passed__gt=0, passed__lt=F("scored"))
+        return cases.filter(both if flaky else ~both)
+
+    def by_tag(self, cases: QuerySet[Any], _: str, tag: str) -> QuerySet[Any]:
+        return cases.filter(tags__contains=[tag])

@@ -312,6 +312,8 @@ class Batch(Owned):
     agent = owned_key("batches.Agent", null=True)
     # Instead of a suite or documents: one call's messages and options, see `requests.Request`.
     request = SecretField(db_default="")
+    # The batch whose answers these are, scored anew.
+    rescored_from = owned_key("batches.Batch", null=True)
     # What the batch was made from, in words that outlive suite, endpoint and agent.
     suite_name = models.CharField(max_length=200, blank=True)
     model_name = models.CharField(max_length=200)

@@ -57,7 +57,7 @@ def result_of(
     )
     return Result(
         claim,
-        _outcome(scored.passed),
+        outcome_of(scored.passed),
         attempts=outcome.attempts,
         wall_ms=round(outcome.wall_ms, 3),
         weight=case.weight,
@@ -85,7 +85,7 @@ def takes_long(case: CaseDraft, outcome: calls.Outcome) -> bool:
     return len(outcome.answer.output) >= HEAVY_CHARACTERS or scoring.is_slow(assertions)
 
 
-def _outcome(passed: bool | None) -> JobOutcome:
+def outcome_of(passed: bool | None) -> JobOutcome:
     if passed is None:
         return JobOutcome.UNSCORED
     return JobOutcome.PASSED if passed else JobOutcome.FAILED

@@ -30,13 +30,14 @@ def read(
     found = {}
     for claim in claims:
         if claim.case_id in cases:
-            found[claim.job_id] = _of_case(cases[claim.case_id], assertions)
+            found[claim.job_id] = of_case(cases[claim.case_id], assertions)
         elif claim.document_id in documents:
             found[claim.job_id] = _of_document(documents[claim.document_id], assertions)
     return found
 
 
-def _of_case(case: TestCase, assertions: Sequence[Assertion]) -> CaseDraft:
+def of_case(case: TestCase, assertions: Sequence[Assertion]) -> CaseDraft:
+    """Return the case with `assertions` beside its own."""
     draft = suites.draft_of(case)
     if not assertions:
         return draft

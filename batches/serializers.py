@@ -254,6 +254,7 @@ class BatchSerializer(OwnedSerializer):
     model_id = serializers.UUIDField(source="endpoint_id", read_only=True, allow_null=True)
     model_name = serializers.CharField(read_only=True)
     agent_id = serializers.UUIDField(read_only=True, allow_null=True)
+    rescored_from_id = serializers.UUIDField(read_only=True, allow_null=True)
     status = serializers.ChoiceField(choices=BatchStatus.choices, read_only=True)
     graders = GraderSerializer(many=True, read_only=True)
     rate_scored = serializers.FloatField(read_only=True, allow_null=True)
@@ -278,6 +279,7 @@ class BatchSerializer(OwnedSerializer):
             "model_name",
             "agent_id",
             "agent_name",
+            "rescored_from_id",
             "tracking_id",
             "description",
             "is_ephemeral",

@@ -10,7 +10,7 @@ from batches import experiments
 from batches.documents import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, MAX_URL_CHARACTERS
 from batches.experiments import MAX_DAYS
 from batches.models import Agent, Document, DocumentStatus
-from batches.serializers import BatchConfigSerializer, BatchSerializer, StartedBatchSerializer
+from batches.serializers import BatchConfigSerializer, StartedBatchSerializer
 
 _OWNED = OwnedSerializer.Meta.fields
 # A system prompt is a page, at most a handbook.
@@ -216,7 +216,3 @@ class ExperimentSerializer(serializers.Serializer[Any]):
         """Who made its first batch."""
         first: uuid.UUID = experiment["users"][0]
         return first
-
-
-class OneExperimentSerializer(ExperimentSerializer):
-    runs = BatchSerializer(many=True, help_text="Its batches, oldest first.")

@@ -9,9 +9,10 @@ from rest_framework.response import Response
 from access import audit
 from access.api.views import ApiView
 from access.errors import Invalid
-from batches import agents, batches, documents, endpoints, experiments, suites
+from batches import agents, batches, documents, endpoints, estimates, experiments, suites
 from batches.batches import Config
 from batches.documents import Draft
+from batches.estimates import Estimate
 from batches.experiments import Plan
 from batches.models import Batch, Document
 from batches.serializers import StartedBatchSerializer
@@ -28,6 +29,25 @@ _OF_EXPERIMENTS = (
 
 def started(view: ApiView, given: dict[str, Any], *, deadline_at: datetime | None = None) -> Batch:
     """Start the batch or experiment that a validated `StartBatchSerializer` describes."""
+    asked, plan, about = _meant(view, given)
+    about["deadline_at"] = deadline_at
+    if plan is not None:
+        return experiments.create(view.actor, plan, asked=asked, **about)
+    batch = batches.create(user_id=view.actor.user.pk, documents=asked, **about)
+    audit.record(view.actor, "batch.started", batch)
+    return batch
+
+
+def estimated(view: ApiView, given: dict[str, Any]) -> Estimate:
+    """Say what starting it would take. Nothing is started."""
+    asked, plan, about = _meant(view, given)
+    return estimates.estimate(user_id=view.actor.user.pk, documents=asked, plan=plan, **about)
+
+
+def _meant(
+    view: ApiView, given: dict[str, Any]
+) -> tuple[list[Document], Plan | None, dict[str, Any]]:
+    """Return documents, the experiment if it is one, and what else a batch is made from."""
     project_id, tracking_id = view.actor.project.pk, given.get("tracking_id", "")
     agent = None
     if "agent_id" in given:
@@ -37,22 +57,20 @@ def started(view: ApiView, given: dict[str, Any], *, deadline_at: datetime | Non
     suite = suites.find(project_id, given["test_suite_id"]) if "test_suite_id" in given else None
     options = {option.name for option in fields(Config)}
     config = Config(**{name: value for name, value in given.items() if name in options})
-    about: dict[str, Any] = {
-        "endpoint": endpoint,
-        "agent": agent,
-        "suite": suite,
-        "config": config,
-        "target_count": given.get("target_count"),
-        "now": view.now,
-        "deadline_at": deadline_at,
-    }
     asked = _asked(view, given, tracking_id) if suite is None else []
-    if any(given.get(name) for name in _OF_EXPERIMENTS):
-        batch = experiments.create(view.actor, _plan(view, given), asked=asked, **about)
-    else:
-        batch = batches.create(user_id=view.actor.user.pk, documents=asked, **about)
-        audit.record(view.actor, "batch.started", batch)
-    return batch
+    plan = _plan(view, given) if any(given.get(name) for name in _OF_EXPERIMENTS) else None
+    return (
+        asked,
+        plan,
+        {
+            "endpoint": endpoint,
+            "agent": agent,
+            "suite": suite,
+            "config": config,
+            "target_count": given.get("target_count"),
+            "now": view.now,
+        },
+    )
 
 
 def answered(view: ApiView, batch: Batch, **more: Any) -> Response:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from batches import views, views_experiments
+from batches import views, views_experiments, views_results
 
 urlpatterns = [
     path("models", views.ModelEndpoints.as_view()),
@@ -17,11 +17,15 @@ urlpatterns = [
     path("documents", views_experiments.Documents.as_view()),
     path("documents/<uuid:document_id>", views_experiments.OneDocument.as_view()),
     path("experiments", views_experiments.Experiments.as_view()),
-    path("experiments/<str:tracking_id>", views_experiments.OneExperiment.as_view()),
     path("experiments/<str:tracking_id>/extend", views_experiments.ExtendExperiment.as_view()),
+    path("experiments/<str:tracking_id>/export", views_results.ExportExperiment.as_view()),
     path("batches", views.Batches.as_view()),
+    path("batches/compare", views_results.CompareBatches.as_view()),
     path("batches/<uuid:batch_id>", views.OneBatch.as_view()),
     path("batches/<uuid:batch_id>/cancel", views.CancelBatch.as_view()),
     path("batches/<uuid:batch_id>/resume", views.ResumeBatch.as_view()),
     path("batches/<uuid:batch_id>/results", views.Results.as_view()),
+    path("batches/<uuid:batch_id>/rescore", views_results.RescoreBatch.as_view()),
+    path("batches/<uuid:batch_id>/cases", views_results.CaseResults.as_view()),
+    path("batches/<uuid:batch_id>/export", views_results.ExportBatch.as_view()),
 ]

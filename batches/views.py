@@ -33,6 +33,7 @@ from batches.serializers import (
     TestSuiteSerializer,
 )
 from batches.serializers_experiments import StartBatchSerializer
+from batches.serializers_results import OneBatchSerializer
 from batches.starting import answered, started
 
 
@@ -253,7 +254,7 @@ class Batches(ApiView):
 
 class OneBatch(ApiView):
     queryset = Batch.objects.evaluations()
-    serializer_class = BatchSerializer
+    serializer_class = OneBatchSerializer
 
     def get(self, request: Request, batch_id: Any) -> Response:
         return self.shown(self.found(pk=batch_id))

@@ -8,19 +8,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api.views import ApiView
-from access.errors import Invalid, NotFound
+from access.errors import Invalid
 from batches import agents, documents, endpoints, experiments
 from batches.documents import Draft
 from batches.filters import AgentFilter, DocumentFilter, ExperimentFilter
 from batches.models import Agent, Batch, Document
-from batches.serializers import BatchSerializer
 from batches.serializers_experiments import (
     AgentSerializer,
     DocumentSerializer,
     ExperimentSerializer,
     ExtendSerializer,
     ListedDocumentSerializer,
-    OneExperimentSerializer,
 )
 
 
@@ -117,20 +115,10 @@ class Experiments(ApiView):
         return self.listed(experiments.summed(self.get_queryset()))
 
 
-class OneExperiment(ApiView):
-    queryset = Batch.objects.all()
-    serializer_class: Any = OneExperimentSerializer
+class DeleteExperiment(ApiView):
+    """Half of an experiment's address; the other half compares its batches and lies above."""
 
-    def get(self, request: Request, tracking_id: str) -> Response:
-        """All batches of the project with that tracking id."""
-        rows = self.get_queryset().filter(tracking_id=tracking_id)
-        summary = experiments.summed(rows).first()
-        if summary is None:
-            raise NotFound("There is no experiment of this tracking id in this project.")
-        runs = BatchSerializer(
-            rows.order_by("created_at"), many=True, context=self.get_serializer_context()
-        )
-        return Response(ExperimentSerializer(summary).data | {"runs": runs.data})
+    queryset = Batch.objects.all()
 
     @extend_schema(
         parameters=[

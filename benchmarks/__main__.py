@@ -31,7 +31,7 @@ from tests import servers
 
 PARTS = (
     *("batches", "faulty", "allowances", "fairness", "lists"),
-    *("dispatch", "imports", "calibration"),
+    *("dispatch", "imports", "calibration", "results"),
 )
 APPS = ("access", "alerts", "batches", "evalsched")
 RESULTS = Path(__file__).parent / "results"

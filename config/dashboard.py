@@ -162,7 +162,8 @@ def _failing(now: datetime) -> list[Failing]:
 
 def _spending(now: datetime) -> list[Spending]:
     day, week = first_id(now - _DAY), first_id(now - _WEEK)
-    recent: QuerySet[Batch] = Batch.objects.filter(id__gte=week)
+    # What was scored anew was paid for once.
+    recent: QuerySet[Batch] = Batch.objects.filter(id__gte=week, rescored_from__isnull=True)
     sums = recent.aggregate(
         **_sums("week", Q()),
         **_sums("day", Q(id__gte=day)),

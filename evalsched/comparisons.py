@@ -22,6 +22,8 @@ _PASSED = Case(
     output_field=FloatField(),
 )
 _ANSWERED = Q(status=JobStatus.DONE) & ~Q(outcome=JobOutcome.ERROR)
+# An experiment may have more batches than anybody wants to wait for.
+MOST_COMPARED = 20
 # Where a run notes the endpoint's own parameters, which its batch does not keep.
 ENDPOINT_PARAMETERS = "model_parameters"
 
@@ -77,6 +79,34 @@ def report(baseline: Compared, candidate: Compared) -> dict[str, Any]:
     return as_json(compare(baseline, candidate, rules), baseline, candidate)
 
 
+UNDER_WAY = "One of the two is under way. They are compared when both have ended."
+
+
+def of_experiment(batches: Sequence[Batch]) -> dict[str, Any] | None:
+    """Compare an experiment's first batch with each of the others; None where there are none.
+
+    What they were called with is what an experiment tries out, so it may differ.
+    """
+    if len(batches) < 2:  # noqa: PLR2004
+        return None
+    first, *others = batches[: MOST_COMPARED + 1]
+    cases = _cases(first)
+    return {
+        "baseline_batch_id": str(first.pk),
+        "left_out": len(batches) - 1 - len(others),
+        "candidates": [_held_against(first, cases, other) for other in others],
+    }
+
+
+def _held_against(first: Batch, cases: list[Measured], other: Batch) -> dict[str, Any]:
+    baseline, candidate = Compared(first, None), Compared(other, None)
+    if {first.status, other.status} & BATCH_OPEN:
+        return reports.nothing(Rules(), UNDER_WAY) | sides_as_json(baseline, candidate)
+    old = Side(cases, _stopped(first), _grading(first))
+    new = Side(_cases(other), _stopped(other), _grading(other))
+    return as_json(verdicts.compare(old, new, Rules()), baseline, candidate)
+
+
 def as_json(comparison: Comparison, baseline: Compared, candidate: Compared) -> dict[str, Any]:
     return reports.as_json(comparison) | sides_as_json(baseline, candidate)
 
@@ -110,14 +140,22 @@ def _conditions(compared: Compared, both: Sequence[Compared]) -> dict[str, objec
     parameters = dict(compared.batch.parameters)
     if known and compared.run and both[0].batch.endpoint_id == both[1].batch.endpoint_id:
         parameters = compared.run.snapshot[ENDPOINT_PARAMETERS] | parameters
-    return {"model's parameters": parameters}
+    return {"model's parameters": parameters} | _grading(compared.batch)
+
+
+def _grading(batch: Batch) -> dict[str, object]:
+    """Return what grades beside the cases' own assertions, which are part of their hashes."""
+    return {"agent's assertions": batch.assertions, "judges": batch.graders}
 
 
 def _side(compared: Compared, conditions: Mapping[str, object]) -> Side:
-    batch, stopped = compared.batch, ""
-    if batch.status != BatchStatus.COMPLETED:
-        stopped = batch.error_message or f"it ended {batch.status}."
-    return Side(_cases(batch), stopped, conditions)
+    return Side(_cases(compared.batch), _stopped(compared.batch), conditions)
+
+
+def _stopped(batch: Batch) -> str:
+    if batch.status == BatchStatus.COMPLETED:
+        return ""
+    return batch.error_message or f"it ended {batch.status}."
 
 
 def _cases(batch: Batch) -> list[Measured]:

@@ -77,7 +77,7 @@ def of_metric(found: MetricVerdict) -> str:
 
 def short(metric: Metric, shown: Mapping[str, Any]) -> str:
     """Return what the object shows of one metric as "85.0 % to 75.0 % (100 cases)"."""
-    old, new = (_value(metric, shown[name]) for name in ("baseline", "candidate"))
+    old, new = (with_unit(metric, shown[name]) for name in ("baseline", "candidate"))
     return f"{old} to {new} ({shown['n']:,} cases)"
 
 
@@ -214,7 +214,7 @@ def _too_little(difference: Difference) -> str:
 def _figures(difference: Difference) -> str:
     """Return "0.850 to 0.750 over 100 cases (12 worse, 2 better; -10.0 points, ...)"."""
     values = " to ".join(
-        _value(difference.metric, value) for value in (difference.baseline, difference.candidate)
+        with_unit(difference.metric, value) for value in (difference.baseline, difference.candidate)
     )
     plural = "" if difference.n == 1 else "s"
     parts = [change(difference)]
@@ -227,7 +227,8 @@ def _figures(difference: Difference) -> str:
     return f"{values} over {difference.n:,} case{plural} ({counted}; {', '.join(parts)})"
 
 
-def _value(metric: Metric, value: float) -> str:
+def with_unit(metric: Metric, value: float) -> str:
+    """Return a metric's value with its unit."""
     match metric:
         case Metric.QUALITY:
             return f"{value:.3f}"
@@ -250,7 +251,7 @@ def _loss(difference: Difference) -> str:
         return f"{difference.loss * 100:.3g} %"
     if difference.metric in RATES:
         return f"{difference.loss * 100:.3g} points"
-    return _value(difference.metric, difference.loss)
+    return with_unit(difference.metric, difference.loss)
 
 
 def _left_out(comparison: Comparison) -> Sequence[str]:

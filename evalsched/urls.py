@@ -1,6 +1,6 @@
 from django.urls import path
 
-from evalsched import views, views_model_runs
+from evalsched import views, views_comparisons, views_model_runs
 
 _ONE = "scheduled-evaluations/<uuid:schedule_id>"
 _MODEL_RUN = "scheduled/<uuid:model_run_id>"
@@ -20,6 +20,9 @@ urlpatterns = [
     # A batch's address; it is here because it may belong to a schedule.
     path("batch-testing/run", views.BatchTestingRun.as_view()),
     path(f"{_ONE}/baseline", views.Baseline.as_view()),
+    path("batches/estimate", views_comparisons.EstimateBatch.as_view()),
+    # An experiment's address; it is here because its batches are compared.
+    path("experiments/<str:tracking_id>", views_comparisons.OneExperiment.as_view()),
     path("runs/compare", views.CompareRuns.as_view()),
     path("scheduled", views_model_runs.ModelRuns.as_view()),
     path(_MODEL_RUN, views_model_runs.OneModelRun.as_view()),

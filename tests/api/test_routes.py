@@ -153,6 +153,14 @@ CALLS = [
     Call("GET", "experiments/trial-of-Antarctica"),
     Call("DELETE", "experiments/trial-of-Antarctica?cancel=true"),
     Call("POST", "experiments/trial-of-Antarctica/extend", body={"expires_in_days": 9}),
+    Call("GET", "experiments/trial-of-Antarctica/export"),
+    Call("GET", "batches/{batch}/export"),
+    Call("GET", "batches/{batch}/cases"),
+    Call("POST", "batches/{batch}/rescore"),
+    Call("GET", "batches/compare?ids={own_batch},{batch}"),
+    Call(
+        "POST", "batches/estimate", body={"test_suite_id": "{suite}", "model_id": "{own_endpoint}"}
+    ),
     Call("GET", "batches", "own"),
     Call("GET", "batches?test_suite_id={suite}", "empty"),
     Call("GET", "batches?model_id={endpoint}", "empty"),

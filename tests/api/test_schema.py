@@ -26,7 +26,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from access import clock
 from batches import batches
 from tests.clients import anonymous
 from tests.factories import (
@@ -217,12 +216,17 @@ class Trial:
         if case.method == "POST" and case.operation.path.endswith("/notification-channels"):
             # What a configuration may hold depends on the kind.
             case.body = CHANNEL | {"name": f"Channel {self.sent}"}
-        for name in case.path_parameters or {}:
-            case.path_parameters[name] = self.ids.get(name, case.path_parameters[name])
+        self._aim_address(case)
         bodies = [case.body, case.body.get("config") if isinstance(case.body, dict) else None]
         for body in bodies:
             if isinstance(body, dict):
                 body |= {name: self.ids[name] for name in AIMED if name in body}
+
+    def _aim_address(self, case: Any) -> None:
+        for name in case.path_parameters or {}:
+            case.path_parameters[name] = self.ids.get(name, case.path_parameters[name])
+        if case.query:
+            case.query |= {name: self.ids[name] for name in ("ids", "format") if name in case.query}
 
 
 # The schema does not say which texts are zones or expressions, nor which range is in the past, nor
@@ -277,8 +281,10 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
     browser, token = Client(), get_random_string(32)
     browser.force_login(actor.user)
     cookies = {"sessionid": browser.cookies["sessionid"].value, "csrftoken": token}
+    tracked = make_experiment(actor)
+    things |= {"agent_id": tracked.agent, "document_id": make_document(actor)}
     ids = {name: str(thing.pk) for name, thing in things.items()}
-    ids["tracking_id"] = make_experiment(actor, now=clock.database_now()).tracking_id
+    ids |= {"tracking_id": tracked.tracking_id, "ids": f"{ids['baseline']},{ids['candidate']}"}
     case = '{"prompt": "x"}'
     ids |= {"username": make_user().username, "format": "jsonl", "content": case, "file": case}
     return Trial(cookies, ids)

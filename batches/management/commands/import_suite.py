@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from access import projects
-from access.actors import ALL_SCOPES, Actor
 from access.errors import Refusal
-from access.models import Role, Scope, User
 from batches import suites
 from batches.imports import files, formats
 from batches.imports.files import Options, Parsed
@@ -82,7 +79,7 @@ class Command(BaseCommand):
             raise CommandError(f"{name} cannot be read: {error.strerror}.") from None
 
     def _brought_in(self, parsed: Parsed, options: dict[str, Any]) -> suites.Import:
-        actor = self._actor(options)
+        actor = projects.commanded_by(options["user"], options["project"])
         found = TestSuite.objects.filter(project=actor.project, name=options["suite"]).first()
         if options["dry_run"]:
             suite = found or TestSuite(project=actor.project, name=options["suite"])
@@ -90,17 +87,6 @@ class Command(BaseCommand):
         with transaction.atomic():
             suite = found or suites.create(actor, name=options["suite"])
             return suites.put(actor, suite, parsed.drafts, replace=options["replace"])
-
-    def _actor(self, options: dict[str, Any]) -> Actor:
-        name = options["user"] or settings.EVALSCHED_ADMIN_USERNAME
-        user = User.objects.filter(username=name, is_active=True).first()
-        if user is None:
-            raise CommandError(f"There is no active user named '{name}'. Say one with --user.")
-        project_id = options["project"] or projects.personal_of(user).pk
-        member = projects.membership(user, project_id)
-        actor = Actor(user, member.project, Role(member.role), ALL_SCOPES, via="command")
-        actor.require(Scope.WRITE, Role.EDITOR)
-        return actor
 
 
 def _read(file: BinaryIO) -> bytes:

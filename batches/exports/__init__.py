@@ -1,0 +1,1 @@
+"""Results as files: for spreadsheets, programs, CI servers and readers."""

@@ -1,0 +1,156 @@
+"""One evaluation on demand, worked on in the process that asks for it, and judged.
+
+A worker that runs beside it may help, and none has to.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import IntEnum
+
+from django.conf import settings
+from django.db import transaction
+
+from access import audit, clock
+from access.actors import Actor
+from access.errors import Invalid
+from batches import batches, endpoints, engine, rescues
+from batches.batches import Config
+from batches.models import BATCH_OPEN, Batch, BatchStatus, ModelEndpoint, TestSuite
+from evalsched import comparisons, reports
+from evalsched.comparisons import Compared
+from evalsched.verdicts import Comparison, Rules, Verdict
+
+# In place of an id: the newest completed batch of the same suite and model.
+LAST = "last"
+# How long to wait where everything that is left is in the hands of others.
+_PAUSE_SECONDS = 0.5
+
+
+class Exit(IntEnum):
+    """What the process tells the one that started it."""
+
+    NO_REGRESSION = 0
+    REGRESSED = 1
+    CANNOT_SAY = 2
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is evaluated, and what it is compared with; without a baseline only whether it ran."""
+
+    suite: TestSuite
+    endpoint: ModelEndpoint
+    baseline: Compared | None
+    rules: Rules
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How it ended, in a sentence; `comparison` is None where nothing was compared."""
+
+    exit: Exit
+    sentence: str
+    comparison: Comparison | None = None
+
+
+def ask(
+    actor: Actor, *, suite: str, model: str, baseline: str | None, threshold: float | None
+) -> Question:
+    """Find what is meant by names, and the baseline by its id or as `LAST`.
+
+    `threshold` is a percentage; left out the rules are those of the baseline's schedule.
+
+    Raises:
+        Invalid: something of it does not exist in the actor's project.
+        Conflict: the baseline is under way.
+    """
+    found = TestSuite.objects.filter(project=actor.project, name=suite).first()
+    if found is None:
+        raise Invalid(f"There is no suite named '{suite}' in this project.")
+    endpoint = endpoints.find(actor.project.pk, model)
+    compared = None if baseline is None else _baseline(actor, baseline, found, endpoint)
+    scheduled = compared is not None and compared.run is not None
+    rules = comparisons.rules_of(compared.run.schedule) if scheduled else Rules()  # type: ignore[union-attr]
+    if threshold is not None:
+        rules = replace(rules, threshold_percent=threshold)
+    return Question(found, endpoint, compared, rules)
+
+
+def start(actor: Actor, question: Question, config: Config, *, now: datetime) -> Batch:
+    """Make the batch.
+
+    Raises:
+        Invalid: as `batches.create`.
+    """
+    with transaction.atomic():
+        batch = batches.create(
+            user_id=actor.user.pk,
+            endpoint=question.endpoint,
+            suite=question.suite,
+            config=config,
+            now=now,
+        )
+        audit.record(actor, "batch.started", batch)
+    return batch
+
+
+def work(batch_id: uuid.UUID, *, stopping: Callable[[], bool]) -> None:
+    """Work on the batch until it has ended or `stopping()`, freeing what other workers lost."""
+    while not stopping():
+        engine.work(batch_id, stopping=stopping)
+        now = clock.database_now()
+        rescues.free_lost(now)
+        rescues.end_late(now)
+        batch = Batch.objects.filter(pk=batch_id).only("status", "running").first()
+        if batch is None or batch.status not in BATCH_OPEN:
+            return
+        if batch.running:
+            time.sleep(_PAUSE_SECONDS)
+
+
+def judge(question: Question, batch: Batch, *, strict: bool = False) -> Answer:
+    """Say what came of a batch that has ended.
+
+    Under `strict` it cannot be said either where the statistics leave a gated metric open.
+    """
+    if batch.status != BatchStatus.COMPLETED:
+        why = batch.error_message or "See its results."
+        return Answer(Exit.CANNOT_SAY, f"The batch ended {batch.status}. {why}")
+    covered = (batch.total - batch.errors) * 100 / batch.total
+    least = settings.EVALSCHED_MIN_COVERAGE_PERCENT
+    if covered < least:
+        sentence = (
+            f"Only {covered:.0f} % of the calls were answered, at least {least} % are needed."
+        )
+        return Answer(Exit.CANNOT_SAY, sentence)
+    if question.baseline is None:
+        return Answer(Exit.NO_REGRESSION, "There is no baseline, so nothing was compared.")
+    comparison = comparisons.compare(question.baseline, Compared(batch, None), question.rules)
+    sentence = reports.overall(comparison)
+    if comparison.not_comparable:
+        return Answer(Exit.CANNOT_SAY, sentence, comparison)
+    if comparison.regression_detected:
+        return Answer(Exit.REGRESSED, sentence, comparison)
+    undecided = any(found.gated and found.verdict in _OPEN for found in comparison.metrics)
+    said = Exit.CANNOT_SAY if strict and undecided else Exit.NO_REGRESSION
+    return Answer(said, sentence, comparison)
+
+
+_OPEN = frozenset({Verdict.INCONCLUSIVE, Verdict.INSUFFICIENT})
+
+
+def _baseline(
+    actor: Actor, wanted: str, suite: TestSuite, endpoint: ModelEndpoint
+) -> Compared | None:
+    if wanted == LAST:
+        same = Batch.objects.filter(project=actor.project, suite=suite, endpoint=endpoint)
+        last = same.filter(status=BatchStatus.COMPLETED).order_by("-completed_at").first()
+        return None if last is None else Compared(last, None)
+    try:
+        key = uuid.UUID(wanted)
+    except ValueError:
+        raise Invalid(f"A baseline is the id of a run or batch, or '{LAST}'.") from None
+    return comparisons.find(actor.project.pk, key, field="baseline")

@@ -1,0 +1,170 @@
+"""`manage.py evaluate` as a process: what it prints, and what it exits with."""
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django import Settings
+
+from access.actors import Actor
+from batches.models import Batch, BatchStatus, Job
+from tests.factories import make_actor, make_endpoint, make_suite, make_user
+from tests.processes_at_work import LOOPBACK, ROOT, until
+from tests.servers import child_environment
+from tests.servers_http import ModelServer
+
+# Each of the processes takes its seconds to start.
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.processes,
+    pytest.mark.timeout(300),
+]
+
+
+@pytest.fixture
+def ada() -> Actor:
+    return make_actor(make_user("ada"))
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[ModelServer]:
+    settings.EVALSCHED_PRIVATE_HOSTS = [LOOPBACK]
+    with ModelServer() as server:
+        yield server
+
+
+def environment() -> dict[str, str]:
+    own = {"EVALSCHED_PRIVATE_HOSTS": LOOPBACK, "EVALSCHED_LOG_LEVEL": "WARNING"}
+    return child_environment(str(connection.settings_dict["NAME"])) | own
+
+
+def command(*more: str) -> list[str]:
+    named = ("--suite", "Mine", "--model", "Bot", "--user", "ada")
+    return [sys.executable, "manage.py", "evaluate", *named, *more]
+
+
+def evaluate(*more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*more),
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+
+
+def make_asked(actor: Actor, server: ModelServer, cases: int = 12, **fields: Any) -> None:
+    make_suite(actor, cases=cases, name="Mine")
+    make_endpoint(
+        actor, name="Bot", provider="openai", base_url=server.base_url, model="m", **fields
+    )
+
+
+def test_exits_with_0_where_nothing_got_worse_and_1_where_it_did(
+    ada: Actor,
+    server: ModelServer,
+    tmp_path: Path,
+) -> None:
+    make_asked(ada, server, price_input=1, price_output=2)
+
+    first = evaluate("--baseline", "last", "--repeats", "2", "--max-cost", "5")
+    assert first.returncode == 0, first.stderr
+    assert "nothing was compared" in first.stdout
+    good = Batch.objects.get()
+    assert (good.status, good.passed, good.user) == (BatchStatus.COMPLETED, 24, ada.user)
+    server.configure(answers={f"Say {number}.": "no" for number in range(1, 13)})
+    worse = evaluate("--baseline", str(good.pk), "--junit", str(tmp_path / "results.xml"))
+
+    assert worse.returncode == 1, worse.stdout + worse.stderr
+    assert "Regression. Pass rate got worse: 100.0 % to 0.0 %" in worse.stdout
+    suite = ElementTree.parse(tmp_path / "results.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("12", "12")
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (("--suite", "Theirs"), "There is no suite named 'Theirs'"),
+        (("--model", "Theirs"), "Theirs"),
+        (("--baseline", "0190a0b0-0000-7000-8000-000000000000"), "no such run or batch"),
+        (("--baseline", "newest"), "the id of a run or batch, or 'last'"),
+        (("--max-cost", "1"), "The price of 'Bot' is unknown"),
+        (("--user", "nobody"), "Say one with --user"),
+        (("--junit", "nowhere/results.xml"), "There is no folder nowhere"),
+    ],
+)
+def test_what_could_not_run_exits_with_2_and_makes_no_call(
+    ada: Actor, server: ModelServer, option: tuple[str, str], sentence: str
+) -> None:
+    make_asked(ada, server, cases=1)
+
+    with pytest.raises(CommandError, match=sentence) as refused:
+        call_command("evaluate", *command()[3:], *option)
+
+    assert refused.value.returncode == 2
+    assert server.calls().count == 0
+    assert not Batch.objects.exists()
+
+
+def test_exits_with_2_where_the_endpoint_refuses(
+    ada: Actor,
+    server: ModelServer,
+) -> None:
+    make_asked(ada, server)
+    server.configure(api_key="another")
+
+    found = evaluate()
+
+    assert found.returncode == 2, found.stdout
+    assert "The batch ended failed." in found.stdout
+
+
+def test_ctrl_c_cancels_the_batch_and_keeps_what_was_answered(
+    ada: Actor,
+    server: ModelServer,
+) -> None:
+    make_asked(ada, server, cases=200)
+    server.configure(latency_ms=200)
+
+    # At a terminal, so that the bar is there as well.
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command("--concurrency", "4"),
+        cwd=ROOT,
+        env=environment() | {"TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        until(lambda: Job.objects.filter(status="done").count() > 8, seconds=120)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 2
+    finally:
+        process.kill()
+        process.communicate()
+    said = b""
+    # It fails when the other end is closed.
+    with contextlib.suppress(OSError):
+        while part := os.read(ours, 4096):
+            said += part
+    os.close(ours)
+
+    batch = Batch.objects.get()
+    assert (batch.status, batch.running) == (BatchStatus.CANCELLED, 0)
+    assert not Job.objects.filter(status__in=["pending", "running"]).exists()
+    assert "/200" in said.decode()
+    assert "Stopped. What was answered is kept" in said.decode()

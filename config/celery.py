@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from functools import cached_property
 from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
@@ -14,7 +15,17 @@ from access import shutdown
 
 LONGEST_JOB_SECONDS = 600
 
-app = Celery("evalsched")
+
+class Application(Celery):
+    @cached_property
+    def Worker(self) -> type:  # noqa: N802  Celery's name
+        from config.worker import Worker
+
+        worker: type = self.subclass_with_self(Worker)
+        return worker
+
+
+app = Application("evalsched")
 app.conf.update(
     broker_url=settings.CELERY_BROKER_URL,
     broker_transport_options={
@@ -23,6 +34,8 @@ app.conf.update(
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
         "health_check_interval": 10,
+        # Otherwise whoever sends a hint sleeps for 6 s between attempts to connect.
+        "max_retries": 0,
         "global_keyprefix": "es:",
     },
     # The default gives up at 100.
@@ -82,6 +95,7 @@ def _keep_our_logging(**_: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def _tell_the_pool(**_: Any) -> None:
+    """Say it at a warm shutdown; for a soft one `config.worker` does, as this would be too late."""
     shutdown.stopping.set()
 
 

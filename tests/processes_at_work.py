@@ -2,16 +2,18 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from django.apps import apps
@@ -68,11 +70,13 @@ def worker(
     queues: str = "ticks,batches,deliveries",
     concurrency: int = 2,
     app: str = "config.celery",
+    settings: Mapping[str, str] = MappingProxyType({}),
     **environment: str,
 ) -> Iterator[Running]:
     """Run a Celery worker on the calling test's databases until the context ends.
 
-    `app` names the module of the Celery application.
+    `app` names the module of the Celery application. `settings` are further variables of its
+    environment.
     """
     number = sum(1 for _ in directory.glob("worker*.log"))
     command = (
@@ -81,7 +85,8 @@ def worker(
         *("--without-mingle", "--without-gossip"),
     )
     own = {"EVALSCHED_PROCESS": "worker", "REMAP_SIGTERM": "SIGQUIT"}
-    with _running(command, directory / f"worker{number}.log", own | environment) as running:
+    own |= {**settings, **environment}
+    with _running(command, directory / f"worker{number}.log", own) as running:
         yield running
 
 
@@ -93,6 +98,21 @@ def beat(directory: Path, **environment: str) -> Iterator[Running]:
     own = {"EVALSCHED_PROCESS": "beat"}
     with _running(command, directory / f"beat{number}.log", own | environment) as running:
         yield running
+
+
+@contextmanager
+def web(directory: Path, **environment: str) -> Iterator[tuple[int, Running]]:
+    """Run the web process as production does; yield its port and the process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = (
+        *(sys.executable, "-m", "gunicorn", "config.wsgi:application", "--no-control-socket"),
+        *("--worker-class", "gthread", "--threads", "4", "--bind", f"127.0.0.1:{port}"),
+        *("--preload", "--log-level", "warning"),
+    )
+    with _running(command, directory / "web.log", environment) as running:
+        yield port, running
 
 
 @contextmanager
@@ -139,12 +159,12 @@ def make_beats_entries() -> None:
     migration.make_entries(apps, None)
 
 
-def manage(*arguments: str) -> subprocess.CompletedProcess[str]:
+def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of `manage.py` in a process of its own, on the test's databases."""
     return subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
-        env=child_environment(str(connection.settings_dict["NAME"])),
+        env=child_environment(str(connection.settings_dict["NAME"])) | environment,
         capture_output=True,
         text=True,
         check=False,

@@ -7,7 +7,8 @@ servers the developer's environment names are neither used nor reached.
 import os
 import shutil
 import tempfile
-from collections.abc import Generator, MutableMapping
+from collections.abc import Generator, Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ _FOREIGN = (
     *("SERVICE_ROLE_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "DEBUG", "PUBLIC_URL"),
     *("EMAIL_URL", "DEFAULT_FROM_EMAIL", "TRUSTED_PROXY", "HOST", "PORT", "REMAP_SIGTERM"),
 )
-# Asks for the long versions of tests and benchmarks, and is no setting.
-_OURS = {"EVALSCHED_SOAK"}
+# What the fault tests go by, which is no setting of the service.
+_OURS = ("EVALSCHED_SOAK", "EVALSCHED_SOAK_SEED", "EVALSCHED_FAULTS_REPORT")
 # Short, so that a test of a lost lease or of a second tick takes seconds.
 _TIMES = {
     "EVALSCHED_TICK_SECONDS": "1",
@@ -68,6 +69,23 @@ def clean(environ: MutableMapping[str, str]) -> None:
     surroundings.tidy(environ)
 
 
+@contextmanager
+def apart() -> Iterator[embedded.Servers]:
+    """Start servers beside those of the session, for a test that kills them or makes them wait.
+
+    Durable: the others forget the last moments before a kill, which is not what production does.
+    """
+    data_dir = _make_data_dir()
+    try:
+        servers = embedded.start(data_dir, durable=True)
+        try:
+            yield servers
+        finally:
+            servers.stop()
+    finally:
+        remove(data_dir)
+
+
 def remove(data_dir: Path) -> None:
     """Remove a data directory whose servers have ended, wherever its clusters lie."""
     for path in {places.noted(data_dir), data_dir, places.sockets(data_dir)}:
@@ -77,8 +95,7 @@ def remove(data_dir: Path) -> None:
 def _start(config: pytest.Config) -> None:
     clean(os.environ)
     _sweep()
-    data_dir = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    data_dir = _make_data_dir()
     config.add_cleanup(lambda: remove(data_dir))
     servers = embedded.start(data_dir, durable=False)
     config.add_cleanup(servers.stop)
@@ -88,6 +105,12 @@ def _start(config: pytest.Config) -> None:
         **generated.ensure(data_dir),
         **_TIMES,
     }
+
+
+def _make_data_dir() -> Path:
+    data_dir = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    return data_dir
 
 
 def _sweep() -> None:

@@ -1,13 +1,22 @@
-"""A model server as processes meet it, and how often batches came to an end."""
+"""A model server as processes meet it, how often batches came to an end, and servers to kill."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from tests.faults.long_batches import Ends
+from tests.faults.sites import Site, counting_ends, pointed_at, standing_site
+from tests.faults.sizes import TIMEOUT_SECONDS
 from tests.processes_at_work import LOOPBACK
 from tests.servers_http import ModelServer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "faults" in item.path.parts:
+            item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
 
 
 @pytest.fixture(scope="module")
@@ -25,26 +34,21 @@ def server(running: ModelServer, settings: Settings) -> ModelServer:
 
 
 @pytest.fixture
-def ends(transactional_db: None) -> Iterator[Callable[[], int]]:
+def ends(transactional_db: None) -> Iterator[Ends]:
     """Count how often a batch came to an end, in whichever process."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            CREATE TABLE noted_ends (batch_id uuid);
-            CREATE FUNCTION note_end() RETURNS trigger LANGUAGE plpgsql AS
-                'BEGIN INSERT INTO noted_ends VALUES (NEW.id); RETURN NULL; END';
-            CREATE TRIGGER note_end AFTER UPDATE OF status ON batches_batch FOR EACH ROW
-                WHEN (NEW.completed_at IS NOT NULL AND OLD.completed_at IS NULL)
-                EXECUTE FUNCTION note_end();
-            """
-        )
+    with counting_ends() as count:
+        yield count
 
-    def count() -> int:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM noted_ends")
-            return int(cursor.fetchone()[0])
 
-    yield count
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TRIGGER note_end ON batches_batch; DROP FUNCTION note_end()")
-        cursor.execute("DROP TABLE noted_ends")
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with standing_site(tmp_path_factory.mktemp("site")) as site:
+        yield site
+
+
+@pytest.fixture
+def site(standing: Site, transactional_db: None) -> Iterator[Site]:
+    """PostgreSQL, Redis and a web process of the test's own; its queries go there as well."""
+    with pointed_at(standing):
+        yield standing
+        connection.close()

@@ -2,29 +2,21 @@
 
 import http.client
 import json
-import os
-import random
-import signal
-import socket
-import sys
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from django.db import connection
 from pytest_django import Settings
 
 from access.models import IdempotencyKey
 from batches import engine
 from batches.models import Batch, BatchStatus
-from config import processes
 from tests.factories import make_actor, make_endpoint, make_key, make_suite
-from tests.processes_at_work import ROOT, until
-from tests.servers import child_environment
+from tests.faults.long_batches import Line, report
+from tests.faults.sizes import SIZES, chance
+from tests.processes_at_work import until, web
 from tests.servers_http import ModelServer
 
 pytestmark = [
@@ -33,35 +25,7 @@ pytestmark = [
     pytest.mark.xdist_group("processes"),
 ]
 
-# The longer soak: EVALSCHED_SOAK=1 kills fifty times.
-KILLS = 50 if os.environ.get("EVALSCHED_SOAK") else 4
 LATEST_KILL_SECONDS = 0.05
-
-
-@contextmanager
-def _web(directory: Path) -> Iterator[tuple[int, int]]:
-    """Run the web process as production does; yield its port and its master's process id."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = (
-        *(sys.executable, "-m", "gunicorn", "config.wsgi:application", "--no-control-socket"),
-        *("--worker-class", "gthread", "--threads", "4", "--bind", f"127.0.0.1:{port}"),
-        *("--preload", "--log-level", "warning"),
-    )
-    with (directory / "web.log").open("ab") as output:
-        process = processes.spawn(
-            command,
-            env=child_environment(str(connection.settings_dict["NAME"])),
-            cwd=ROOT,
-            output=output,
-            orphaned=signal.SIGKILL,
-        )
-    try:
-        yield port, process.pid
-    finally:
-        processes.kill_group(process)
-        process.wait()
 
 
 def _post(port: int, key: str, body: dict[str, object], idempotency_key: str) -> str | None:
@@ -88,21 +52,21 @@ def test_what_was_answered_survives_the_death_of_the_web_process(
     tmp_path: Path, settings: Settings
 ) -> None:
     settings.EVALSCHED_PRIVATE_HOSTS = ["127.0.0.0/8"]
-    chance = random.Random(20261122)
+    moments = chance("web killed")
     actor = make_actor()
     _, key = make_key(actor)
     suite = make_suite(actor, cases=2)
-    with ModelServer() as server, _web(tmp_path) as (port, master):
+    with ModelServer() as server, web(tmp_path) as (port, running):
         endpoint = make_endpoint(actor, base_url=server.base_url)
         body: dict[str, object] = {"test_suite_id": str(suite.pk), "model_id": str(endpoint.pk)}
         until(lambda: _post(port, key, body, "warm") is not None, what="web answers")
         answered: dict[str, str] = {}
-        for number in range(KILLS):
-            name = f"{number}-{uuid.UUID(int=chance.getrandbits(128))}"
+        for number in range(SIZES.web_kills):
+            name = f"{number}-{uuid.UUID(int=moments.getrandbits(128))}"
             first = _post(port, key, body, name)
             assert first is not None
-            time.sleep(chance.uniform(0, LATEST_KILL_SECONDS))
-            for child in psutil.Process(master).children():
+            time.sleep(moments.uniform(0, LATEST_KILL_SECONDS))
+            for child in psutil.Process(running.process.pid).children():
                 child.kill()
             # The client that lost its answer asks again with the same key.
             again = ""
@@ -114,7 +78,9 @@ def test_what_was_answered_survives_the_death_of_the_web_process(
         for batch_id in answered.values():
             engine.work(uuid.UUID(batch_id), stopping=lambda: False)
 
+    calls = 2 * len(answered)
+    report(Line("web killed after its answer", calls, SIZES.web_kills))
     states = set(Batch.objects.filter(pk__in=answered.values()).values_list("status", flat=True))
     assert states == {BatchStatus.COMPLETED}
-    assert len(set(answered.values())) == KILLS
-    assert IdempotencyKey.objects.filter(key__in=answered).count() == KILLS
+    assert len(set(answered.values())) == SIZES.web_kills
+    assert IdempotencyKey.objects.filter(key__in=answered).count() == SIZES.web_kills

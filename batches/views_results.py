@@ -38,6 +38,7 @@ class CaseResults(ApiView):
     queryset = Job.objects.all()
     serializer_class = CaseResultSerializer
     filterset_class = CaseResultFilter
+    lists = True
 
     def get(self, request: Request, batch_id: Any) -> Response:
         """The batch's cases in their order, the repeats of each taken together."""
@@ -49,6 +50,7 @@ class CompareBatches(ApiView):
     queryset = Batch.objects.all()
     serializer_class = ComparedCaseSerializer
     filter_backends = ()
+    lists = True
 
     @extend_schema(
         parameters=[CompareBatchesSerializer], responses=ComparedCaseSerializer(many=True)

@@ -11,6 +11,7 @@ from django.urls import resolve
 
 from access import audit, clock
 from access.actors import Actor
+from batches import batches
 from batches.models import Job
 from tests.api.list_views import list_views
 from tests.clients import Api, with_key, with_session
@@ -22,9 +23,11 @@ from tests.factories import (
     make_document,
     make_endpoint,
     make_event,
+    make_execution,
     make_experiment,
     make_key,
     make_member,
+    make_model_run,
     make_notification,
     make_project,
     make_run,
@@ -50,6 +53,7 @@ LISTS: dict[str, Row] = {
     "projects": lambda actor, _: make_project(actor.user),
     "keys": lambda actor, _: make_key(actor),
     "projects/{project}/members": lambda actor, _: make_member(actor.project),
+    "scheduled": lambda actor, number: make_model_run(actor),
     "agents": lambda actor, _: make_agent(actor),
     "documents": lambda actor, _: make_document(actor),
     "experiments": lambda actor, _: make_experiment(actor, now=clock.database_now()),
@@ -98,8 +102,30 @@ def _runs(actor: Actor, count: int) -> str:
     return f"scheduled-evaluations/{schedule.pk}/runs"
 
 
+def _cases_of_batch(actor: Actor, count: int) -> str:
+    return f"batches/{make_batch(actor, suite=make_suite(actor, cases=count)).pk}/cases"
+
+
+def _compared(actor: Actor, count: int) -> str:
+    suite = make_suite(actor, cases=count)
+    pair = [make_batch(actor, suite=suite) for _ in range(2)]
+    for batch in pair:
+        batches.cancel(batch, now=NOW)
+    return f"batches/compare?ids={pair[0].pk},{pair[1].pk}"
+
+
+def _executions(actor: Actor, count: int) -> str:
+    model_run = make_model_run(actor)
+    for _ in range(count):
+        make_execution(model_run)
+    return f"scheduled/{model_run.pk}/executions"
+
+
 # What makes a list below a row, with so many rows, and returns its path.
-INNER: list[Callable[[Actor, int], str]] = [_cases, _results, _runs]
+INNER: list[Callable[[Actor, int], str]] = [
+    *(_cases, _results, _runs),
+    *(_cases_of_batch, _compared, _executions),
+]
 
 
 @pytest.mark.parametrize("make", INNER)
@@ -124,7 +150,7 @@ def test_a_narrowed_list_costs_one_query_more_at_most(query: str, actor: Actor) 
 
 def test_every_list_is_counted_here(actor: Actor) -> None:
     paths = [path.format(project=actor.project.pk) for path in LISTS]
-    paths += [make(actor, 1) for make in INNER]
+    paths += [make(actor, 1).partition("?")[0] for make in INNER]
 
     assert {resolve(f"/api/{path}").route for path in paths} == set(list_views())
 

@@ -237,6 +237,7 @@ _MODEL_RUN = {
     "parameters": {"prompt": "Hello", "token": "x"},
 }
 TAKEN: dict[str, dict[str, Any]] = {
+    "/batch-testing/run": {"config": {"test_suite_id": "", "model_id": ""}},
     "/scheduled": _MODEL_RUN,
     "/{model_run_id}": _MODEL_RUN,
     "/preview": {"schedule_type": "hourly"},

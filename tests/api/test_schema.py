@@ -311,7 +311,10 @@ def test_generated_requests_find_no_undeclared_answer(trial: Trial) -> None:
     failed_only = {
         label: statuses
         for label, statuses in trial.seen.items()
-        if not statuses & {200, 201, 202, 204} and not label.startswith("DELETE")
+        if not statuses & {200, 201, 202, 204}
+        # A change before it may have left the schedule without an occurrence in the range.
+        and not label.startswith("DELETE")
+        and not label.endswith("/backfill")
     }
     assert len(trial.seen) == len(operations)
     assert failed_only == {}

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -84,24 +84,33 @@ class Command(BaseCommand):
 
     def _watch(self, batch: Batch, shown: showing.Progress) -> None:
         """Show how far it is while a thread works; Ctrl-C cancels the batch and waits for it."""
-        stopping = threading.Event()
-        signal.signal(signal.SIGTERM, _interrupt)
+        stopping, interrupted = threading.Event(), threading.Event()
+        # Noted only: an exception in the middle of a statement would spoil the connection.
+        before = {
+            number: signal.signal(number, lambda *_: interrupted.set())
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         with ThreadPoolExecutor(1) as pool, shown:
             working = pool.submit(_work, batch.pk, stopping)
             try:
-                _until_done(working, batch, shown)
-            except KeyboardInterrupt:
-                batches.cancel(batch, now=clock.database_now(), reason="Stopped by hand.")
-                raise _failed(f"Stopped. What was answered is kept in batch {batch.pk}.") from None
+                _until_done(working, batch, shown, interrupted)
+                if interrupted.is_set():
+                    batches.cancel(batch, now=clock.database_now(), reason="Stopped by hand.")
             finally:
                 stopping.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if interrupted.is_set():
+            raise _failed(f"Stopped. What was answered is kept in batch {batch.pk}.")
         working.result()
 
 
-def _until_done(working: Future[None], batch: Batch, shown: showing.Progress) -> None:
+def _until_done(
+    working: Future[None], batch: Batch, shown: showing.Progress, interrupted: threading.Event
+) -> None:
     done = threading.Event()
     working.add_done_callback(lambda _: done.set())
-    while not done.wait(_LOOK_SECONDS):
+    while not done.wait(_LOOK_SECONDS) and not interrupted.is_set():
         batch.refresh_from_db()
         shown.show(batch, now=clock.database_now())
 
@@ -111,10 +120,6 @@ def _work(batch_id: UUID, stopping: threading.Event) -> None:
         evaluations.work(batch_id, stopping=stopping.is_set)
     finally:
         connection.close()
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _failed(sentence: str) -> CommandError:

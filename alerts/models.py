@@ -8,11 +8,40 @@ from django.db.models import Q
 from access.isolation import owned_key
 from access.models import Owned
 from access.states import StatefulQuerySet
+from alerts import rule_models, trace_models
+
+AlertRule = rule_models.AlertRule
+RuleState = rule_models.RuleState
+EvaluationPass = rule_models.EvaluationPass
+RuleEvaluation = rule_models.RuleEvaluation
+Alert = rule_models.Alert
+Trace = trace_models.Trace
+DirtyMinute = trace_models.DirtyMinute
+Rollup = trace_models.Rollup
+LateArrival = trace_models.LateArrival
 
 
 class AlertType(models.TextChoices):
+    JOB_STARTED = "job_started"
+    JOB_COMPLETED = "job_completed"
+    JOB_FAILED = "job_failed"
+    BATCH_COMPLETED = "batch_completed"
+    BATCH_FAILED = "batch_failed"
     EVALUATION_FAILED = "evaluation_failed"
+    EVALUATION_REGRESSION = "evaluation_regression"
     SCHEDULE_DISABLED = "schedule_disabled"
+    TRACE_LATENCY_HIGH = "trace_latency_high"
+    TRACE_ERROR_RATE_HIGH = "trace_error_rate_high"
+    TRACE_COST_HIGH = "trace_cost_high"
+    TRACE_THROUGHPUT_LOW = "trace_throughput_low"
+    TRACE_TTFT_HIGH = "trace_ttft_high"
+    TOKEN_USAGE_HIGH = "token_usage_high"  # noqa: S105  no password
+    ANOMALY_CRITICAL = "anomaly_critical"
+    ANOMALY_HIGH = "anomaly_high"
+    RULE_ERROR = "rule_error"
+    SCHEDULER_UNHEALTHY = "scheduler_unhealthy"
+    DAILY_SUMMARY = "daily_summary"
+    WEEKLY_DIGEST = "weekly_digest"
 
 
 class Event(Owned):

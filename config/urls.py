@@ -7,6 +7,7 @@ from django.views.decorators.cache import cache_page
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from alerts.otlp_views import OtlpTraces
 from config import health, metrics
 
 # What answers without credentials; a test holds every other route to asking for them.
@@ -26,6 +27,8 @@ urlpatterns = [
     path("api/", include("access.urls")),
     path("api/", include("batches.urls")),
     path("api/", include("evalsched.urls")),
+    path("api/", include("alerts.urls")),
+    path("v1/traces", OtlpTraces.as_view()),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
 ]

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.db import transaction
+
 from access import keys, projects
 from access.actors import ALL_SCOPES, Actor
 from access.models import ApiKey, Membership, Project, Role, Scope, User
-from alerts.models import AlertType, ChannelKind, Event, Notification
+from alerts import partitions, traces
+from alerts.models import AlertType, ChannelKind, Event, Notification, Trace
+from alerts.trace_models import TraceSource, TraceStatus
+from alerts.traces import Span
 from batches import batches, endpoints, suites
 from batches.batches import Config
 from batches.cases import CaseDraft, draft
@@ -193,6 +198,55 @@ def make_notification(event: Event | None = None, **fields: Any) -> Notification
     )
     notification.save(force_insert=True)
     return notification
+
+
+def make_span(number: int = 1, *, ended_at: datetime = NOW, **fields: Any) -> Span:
+    """Make a span of 100 ms; `number` makes it another one."""
+    wanted: dict[str, Any] = {
+        "trace_id": f"{number:032x}",
+        "span_id": f"{number:016x}",
+        "parent_span_id": "",
+        "span_name": "chat demo",
+        "operation": "chat",
+        "model": "demo",
+        "model_requested": "",
+        "provider": "demo",
+        "status": TraceStatus.SUCCESS,
+        "error_type": "",
+        "latency_ms": 100.0,
+        "ttft_ms": None,
+        "input_tokens": None,
+        "cached_tokens": None,
+        "output_tokens": None,
+        "total_tokens": None,
+        "cost": None,
+        "cost_source": "",
+        "attributes": {},
+    }
+    wanted |= fields
+    length = timedelta(milliseconds=wanted["latency_ms"])
+    return Span(**({"started_at": ended_at - length, "ended_at": ended_at} | wanted))
+
+
+def store_spans(
+    actor: Actor,
+    spans: Sequence[Span],
+    *,
+    now: datetime | None = None,
+    source: TraceSource = TraceSource.INGEST,
+) -> int:
+    """Store spans of any day; `now` is when they came, at the end of the last one if left out."""
+    partitions.make(traces.TABLE, {span.ended_at.date() for span in spans})
+    now = now or max(span.ended_at for span in spans)
+    with transaction.atomic():
+        return traces.store(actor.project.pk, actor.user.pk, spans, now=now, source=source)
+
+
+def make_trace(actor: Actor | None = None, **fields: Any) -> Trace:
+    actor = actor or make_actor()
+    span = make_span(next(_numbers), **fields)
+    store_spans(actor, [span])
+    return Trace.objects.get(project=actor.project, span_id=span.span_id)
 
 
 def _dates_of(status: str, at: datetime) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -93,6 +94,27 @@ def beat(directory: Path, **environment: str) -> Iterator[Running]:
     own = {"EVALSCHED_PROCESS": "beat"}
     with _running(command, directory / f"beat{number}.log", own | environment) as running:
         yield running
+
+
+@contextmanager
+def web(directory: Path, **environment: str) -> Iterator[tuple[int, Running]]:
+    """Run the web process as production does until the context ends; yield its port as well."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = (
+        *(sys.executable, "-m", "gunicorn", "config.wsgi:application", "--no-control-socket"),
+        *("--worker-class", "gthread", "--threads", "4", "--bind", f"127.0.0.1:{port}"),
+        *("--log-level", "warning"),
+    )
+    with _running(command, directory / "web.log", environment) as running:
+        until(lambda: _listens(port), what=running.said)
+        yield port, running
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

@@ -20,7 +20,8 @@ class Filters(DjangoFilterBackend):
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
         filters = self.get_filterset_class(view, queryset)
-        known = sorted(_OF_EVERY_LIST | set(filters.base_filters if filters else ()))
+        of_pages: frozenset[str] = getattr(view.pagination_class, "parameters", frozenset())
+        known = sorted(_OF_EVERY_LIST | of_pages | set(filters.base_filters if filters else ()))
         for name in request.query_params:
             if name not in known:
                 raise Invalid.field(name, f"This is not one of: {', '.join(known)}.")

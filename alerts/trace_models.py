@@ -108,24 +108,29 @@ class DirtyMinute(models.Model):
 class Rollup(models.Model):
     """All spans of a project that ended in one minute, grouped, with the exact values.
 
-    `groups` lists [source, model, operation, status]. The arrays are little-endian: `counts`,
-    `ttft_counts`, `token_counts` and `cost_counts` int32, one for each group; the others hold the
-    groups' values one group after the other, `latency` and `ttft` float64 in ms, `tokens` int64,
-    `cost` int64 in 1e-12 USD. Rebuilt from the spans, never added to.
+    `groups` is a JSON list of [source, model, operation, status]. Of each quantity there are how
+    many values each group has (int32), its sum, least and greatest, and the values themselves, one
+    group after the other; little-endian, float64 in ms, int64 tokens, int64 in 1e-12 USD. Sums of
+    cost are two numbers, in 1e-3 USD and the rest. Rebuilt from the spans, never added to.
     """
 
     id = models.BigAutoField(primary_key=True)
     project = models.ForeignKey(Project, models.PROTECT, related_name="+", db_index=False)
     minute = models.DateTimeField()
     packed_at = models.DateTimeField()
-    groups = models.JSONField()
-    counts = models.BinaryField()
+    # Read as it stands and recognised without being parsed.
+    groups = models.TextField()
+    latency_counts = models.BinaryField()
+    latency_stats = models.BinaryField()
     latency = models.BinaryField()
     ttft_counts = models.BinaryField()
+    ttft_stats = models.BinaryField()
     ttft = models.BinaryField()
-    token_counts = models.BinaryField()
+    tokens_counts = models.BinaryField()
+    tokens_stats = models.BinaryField()
     tokens = models.BinaryField()
     cost_counts = models.BinaryField()
+    cost_stats = models.BinaryField()
     cost = models.BinaryField()
     # Whether it had more pairs of model and operation than are kept apart; the rest is `_other`.
     crowded = models.BooleanField(default=False)

@@ -21,7 +21,8 @@ _FEW = 500
 _KEPT_CHARACTERS = 4096
 # What numeric(18, 12) holds.
 _MOST_COST = Decimal(1_000_000)
-_MOST_TOKENS = 2**62
+# A million calls of it still add up within 64 bits.
+_MOST_TOKENS = 10**12
 _COST_PLACES = Decimal("1e-12")
 
 

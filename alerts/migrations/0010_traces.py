@@ -19,7 +19,11 @@ _BY_DAY = """
     ) PARTITION BY RANGE (ended_at);
     DROP TABLE alerts_trace_plain;
 """
-_ARRAYS = ("counts", "latency", "ttft_counts", "ttft", "token_counts", "tokens", "cost_counts", "cost")
+_ARRAYS = [
+    name + part
+    for name in ("latency", "ttft", "tokens", "cost")
+    for part in ("_counts", "_stats", "")
+]
 # Floating-point numbers do not get smaller; trying costs more than writing them.
 _EXTERNAL = ", ".join(f"ALTER COLUMN {name} SET STORAGE EXTERNAL" for name in _ARRAYS)
 
@@ -72,14 +76,18 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('minute', models.DateTimeField()),
                 ('packed_at', models.DateTimeField()),
-                ('groups', models.JSONField()),
-                ('counts', models.BinaryField()),
+                ('groups', models.TextField()),
+                ('latency_counts', models.BinaryField()),
+                ('latency_stats', models.BinaryField()),
                 ('latency', models.BinaryField()),
                 ('ttft_counts', models.BinaryField()),
+                ('ttft_stats', models.BinaryField()),
                 ('ttft', models.BinaryField()),
-                ('token_counts', models.BinaryField()),
+                ('tokens_counts', models.BinaryField()),
+                ('tokens_stats', models.BinaryField()),
                 ('tokens', models.BinaryField()),
                 ('cost_counts', models.BinaryField()),
+                ('cost_stats', models.BinaryField()),
                 ('cost', models.BinaryField()),
                 ('crowded', models.BooleanField(default=False)),
                 ('project', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='access.project')),

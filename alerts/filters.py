@@ -2,7 +2,9 @@
 
 import django_filters
 
-from alerts.models import Trace
+from access.api.filters import YesOrNo
+from alerts.models import Alert, AlertRule, Trace
+from alerts.rule_models import AlertStatus, Metric, Severity
 from alerts.trace_models import TraceSource, TraceStatus
 
 
@@ -18,4 +20,25 @@ class TraceFilter(django_filters.FilterSet):
 
     class Meta:
         model = Trace
+        fields: list[str] = []
+
+
+class AlertRuleFilter(django_filters.FilterSet):
+    enabled = YesOrNo()
+    metric_type = django_filters.ChoiceFilter(choices=Metric.choices)
+    severity = django_filters.ChoiceFilter(choices=Severity.choices)
+
+    class Meta:
+        model = AlertRule
+        fields: list[str] = []
+
+
+class AlertFilter(django_filters.FilterSet):
+    status = django_filters.ChoiceFilter(choices=AlertStatus.choices)
+    severity = django_filters.ChoiceFilter(choices=Severity.choices)
+    rule_id = django_filters.UUIDFilter()
+    acknowledged = YesOrNo(field_name="acknowledged_at", lookup_expr="isnull", exclude=True)
+
+    class Meta:
+        model = Alert
         fields: list[str] = []

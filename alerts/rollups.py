@@ -10,6 +10,7 @@ import numpy as np
 import psycopg
 from django.db import connection, transaction
 
+from alerts import traces
 from alerts.trace_models import DirtyMinute, LateArrival, Rollup
 from alerts.windows import COST_PART, KINDS, OTHER, Array, Group, Minute, Quantity
 
@@ -31,14 +32,15 @@ _SENT = {
 }
 _SQL_GROUPS = f"""
     SELECT m.minute, source, model, operation, status,
-        {", ".join(f"coalesce(string_agg({sent}, ''::bytea), ''::bytea)" for sent in _SENT.values())}
+        {", ".join(f"coalesce(string_agg({sent}, ''), '')" for sent in _SENT.values())}
     FROM unnest(%s::timestamptz[]) AS m(minute)
     JOIN alerts_trace ON project_id = %s
         AND ended_at >= m.minute AND ended_at < m.minute + interval '1 minute'
     GROUP BY 1, 2, 3, 4, 5
 """  # noqa: S608  the expressions above, no data
 _SQL_UPSERT = f"""
-    INSERT INTO alerts_rollup (project_id, minute, packed_at, groups, crowded, {", ".join(_COLUMNS)})
+    INSERT INTO alerts_rollup
+        (project_id, minute, packed_at, groups, crowded, {", ".join(_COLUMNS)})
     VALUES (%s, %s, %s, %s, %s, {", ".join(["%s"] * len(_COLUMNS))})
     ON CONFLICT (project_id, minute) DO UPDATE SET packed_at = excluded.packed_at,
         groups = excluded.groups, crowded = excluded.crowded,
@@ -88,7 +90,9 @@ def read(
     return [_minute(row, end) for row in rows]
 
 
-def forget(before: datetime) -> None:
+def forget_old(now: datetime) -> None:
+    """Forget the minutes whose spans are forgotten."""
+    before, _ = traces.span_of_days(now)
     Rollup.objects.filter(minute__lt=before)._raw_delete("default")
     LateArrival.objects.filter(minute__lt=before)._raw_delete("default")
 
@@ -108,7 +112,9 @@ def _minute(row: Sequence[Any], end: datetime) -> Minute:
 
 def _alone(project_id: uuid.UUID) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s::text, 1))", [project_id])
+        cursor.execute(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s::text, 1))", [project_id]
+        )
         return bool(cursor.fetchone()[0])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from alerts.rule_models import Aggregation, Comparison, Health, Metric, NoDataMode, RuleStatus
 from alerts.windows import Measured, Value
@@ -116,23 +116,27 @@ def compare(policy: Policy, value: Value) -> Finding:
 
 
 def _holds(comparison: str, value: Value, limit: Decimal, tolerance: Decimal = Decimal(0)) -> bool:
+    # Typed as one of the two: both are exact, or none is.
+    mine: Any = value
     exact = isinstance(value, Decimal)
-    mine: Value = limit if exact else float(limit)
-    given = Comparison(comparison)
-    match given:
+    given, near = (limit, tolerance) if exact else (float(limit), float(tolerance))
+    operator = Comparison(comparison)
+    match operator:
         case Comparison.ABOVE:
-            return value > mine
+            held = mine > given
         case Comparison.BELOW:
-            return value < mine
+            held = mine < given
         case Comparison.AT_LEAST:
-            return value >= mine
+            held = mine >= given
         case Comparison.AT_MOST:
-            return value <= mine
-        case Comparison.EQUAL | Comparison.UNEQUAL:
-            apart = abs(value - mine)  # type: ignore[operator]  both exact or both not
-            near = apart <= (tolerance if exact else float(tolerance))
-            return near if given is Comparison.EQUAL else not near
-    assert_never(given)
+            held = mine <= given
+        case Comparison.EQUAL:
+            held = abs(mine - given) <= near
+        case Comparison.UNEQUAL:
+            held = abs(mine - given) > near
+        case _:
+            assert_never(operator)
+    return bool(held)
 
 
 def step(

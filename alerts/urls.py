@@ -2,6 +2,17 @@ from django.urls import path
 
 from alerts import views
 
+_RULE = "analytics/alert-rules/<uuid:rule_id>"
+
 urlpatterns = [
     path("analytics/traces", views.Traces.as_view()),
+    path("analytics/alert-rules", views.AlertRules.as_view()),
+    path(_RULE, views.OneAlertRule.as_view()),
+    path(f"{_RULE}/evaluations", views.Evaluations.as_view()),
+    path(f"{_RULE}/preview", views.PreviewAlertRule.as_view()),
+    path(f"{_RULE}/test", views.TestAlertRule.as_view()),
+    path("alerts", views.Alerts.as_view()),
+    path("alerts/<uuid:alert_id>", views.OneAlert.as_view()),
+    path("alerts/<uuid:alert_id>/acknowledge", views.AcknowledgeAlert.as_view()),
+    path("alerts/<uuid:alert_id>/resolve", views.ResolveAlert.as_view()),
 ]

@@ -146,28 +146,31 @@ class Series:
         }
 
     def _value(self, shape: Shape, chosen: Array) -> Measured:
-        columns = self._columns(shape)
         if shape.metric in {Metric.ERROR_RATE, Metric.THROUGHPUT}:
-            spans = int(self._counts("latency", chosen, columns).sum())
-            if shape.metric == Metric.THROUGHPUT:
-                value = spans / shape.window_minutes if shape.aggregation == Aggregation.AVG else float(spans)
-                return Measured(value, spans)
-            failed = chosen[self._codes["status"][chosen] == "error"]
-            errors = int(self._counts("latency", failed, columns).sum())
-            if shape.aggregation == Aggregation.AVG:
-                return Measured(100 * errors / spans if spans else None, spans)
-            return Measured(float(errors), spans)
-        kind = _KIND_OF[Metric(shape.metric)]
+            return self._counted(shape, chosen)
+        kind, columns = _KIND_OF[Metric(shape.metric)], self._columns(shape)
         samples = int(self._counts(kind, chosen, columns).sum())
         if shape.aggregation == Aggregation.COUNT:
             return Measured(float(samples), samples)
         if not samples:
             return Measured(_zero(kind) if shape.aggregation == Aggregation.SUM else None, 0)
         if shape.aggregation in PERCENTILES:
-            ordered = self._ordered(kind, chosen, columns)
-            return Measured(percentile(ordered, PERCENTILES[Aggregation(shape.aggregation)]), samples)
+            share = PERCENTILES[Aggregation(shape.aggregation)]
+            return Measured(percentile(self._ordered(kind, chosen, columns), share), samples)
         stats = self._table(kind).stats[chosen, columns]
         return Measured(_aggregate(kind, shape.aggregation, stats, samples), samples)
+
+    def _counted(self, shape: Shape, chosen: Array) -> Measured:
+        """Measure what needs no values: how many spans there are, and how many failed."""
+        columns, mean = self._columns(shape), shape.aggregation == Aggregation.AVG
+        spans = int(self._counts("latency", chosen, columns).sum())
+        if shape.metric == Metric.THROUGHPUT:
+            return Measured(spans / shape.window_minutes if mean else float(spans), spans)
+        failed = chosen[self._codes["status"][chosen] == "error"]
+        errors = int(self._counts("latency", failed, columns).sum())
+        if mean:
+            return Measured(100 * errors / spans if spans else None, spans)
+        return Measured(float(errors), spans)
 
     def _columns(self, shape: Shape) -> slice:
         """Return the columns of the window; there are none for minutes without any span."""
@@ -282,5 +285,3 @@ def _exact(units: int) -> Decimal:
 
 def _zero(kind: str) -> Value:
     return Decimal(0) if kind == "cost" else 0.0
-
-

@@ -7,6 +7,7 @@ from django.db import connection
 from django.db.models import Count, Exists, F, OuterRef, Q
 
 from access import heartbeats
+from alerts import evaluations
 from alerts.models import Notification, NotificationStatus
 from batches.models import JOB_OPEN, Batch, BatchStatus, Job, JobStatus
 from evalsched.models import Run, RunStatus, Schedule
@@ -48,6 +49,7 @@ def broken(now: datetime) -> dict[str, int]:
         "runs_past_their_deadline_over_60_s": Run.objects.filter(
             status=RunStatus.RUNNING, deadline_at__lt=now - _MINUTE
         ).count(),
+        "projects_not_evaluated_over_3_min": evaluations.overdue(now),
         "notifications_late_over_5_min": Notification.objects.filter(
             status=NotificationStatus.PENDING, not_before__lt=now - 5 * _MINUTE
         ).count(),

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from access import heartbeats, idempotency
-from alerts import notifications
+from alerts import evaluations, history, notifications, rollups, rulebook, traces
 from batches import rescues
 from evalsched import dispatch, invariants, pulse, runs
 
@@ -24,6 +24,7 @@ def tick(now: datetime) -> None:
         runs.start_queued,
         rescues.free_lost,
         rescues.wake_idle,
+        evaluations.evaluate,
         notifications.rescue,
         invariants.scan,
     )
@@ -36,6 +37,21 @@ def tick(now: datetime) -> None:
 
 
 def sweep(now: datetime) -> None:
-    """Forget what nobody may ask for again."""
-    idempotency.forget_old(now)
+    """Forget what nobody may ask for again, and make room for the days to come."""
+    steps = (
+        idempotency.forget_old,
+        traces.keep_days,
+        rollups.forget_old,
+        history.keep_days,
+        rulebook.forget_groups,
+        _forget_heartbeats,
+    )
+    for step in steps:
+        try:
+            step(now)
+        except Exception:
+            logger.exception("step of the sweep failed", step=step.__qualname__)
+
+
+def _forget_heartbeats(now: datetime) -> None:
     heartbeats.forget_old(now - timedelta(days=1))

@@ -4,6 +4,7 @@ import itertools
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
@@ -11,8 +12,9 @@ from django.db import transaction
 from access import keys, projects
 from access.actors import ALL_SCOPES, Actor
 from access.models import ApiKey, Membership, Project, Role, Scope, User
-from alerts import partitions, traces
+from alerts import history, partitions, rulebook, traces
 from alerts.models import AlertType, ChannelKind, Event, Notification, Trace
+from alerts.rule_models import AlertRule
 from alerts.trace_models import TraceSource, TraceStatus
 from alerts.traces import Span
 from batches import batches, endpoints, suites
@@ -247,6 +249,20 @@ def make_trace(actor: Actor | None = None, **fields: Any) -> Trace:
     span = make_span(next(_numbers), **fields)
     store_spans(actor, [span])
     return Trace.objects.get(project=actor.project, span_id=span.span_id)
+
+
+def make_rule(actor: Actor | None = None, *, now: datetime = NOW, **fields: Any) -> AlertRule:
+    """Make a rule that fires where a span of the last five minutes took longer than 500 ms."""
+    partitions.make(history.TABLE, {now.date(), now.date() + timedelta(days=1)})
+    wanted = {
+        "rule_name": f"Rule {next(_numbers)}",
+        "metric_type": "latency",
+        "aggregation_method": "max",
+        "comparison_operator": ">",
+        "threshold_value": Decimal(500),
+        "time_window_minutes": 5,
+    }
+    return rulebook.create(actor or make_actor(), now=now, **(wanted | fields))
 
 
 def _dates_of(status: str, at: datetime) -> dict[str, Any]:

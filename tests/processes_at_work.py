@@ -157,8 +157,8 @@ def ticking(every_seconds: float = 0.3) -> Iterator[None]:
 
 def make_beats_entries() -> None:
     """Make beat's entries again, as the migration made them: emptying the tables took them."""
-    migration = import_module("evalsched.migrations.0003_beat")
-    migration.make_entries(apps, None)
+    import_module("evalsched.migrations.0003_beat").make_entries(apps, None)
+    import_module("alerts.migrations.0013_beat").make_entry(apps, None)
 
 
 def manage(*arguments: str) -> subprocess.CompletedProcess[str]:

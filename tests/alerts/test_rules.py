@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -154,7 +154,7 @@ def test_the_cooldown_is_the_least_time_between_two_firing_notices_whatever_happ
     for line in product("Bc?", repeat=8):
         states, notices = run("".join(line), given)
         told = [minute for minute, notice in enumerate(notices) if notice in "!+"]
-        assert all(b - a >= 3 for a, b in zip(told, told[1:], strict=False)), line
+        assert all(b - a >= 3 for a, b in pairwise(told)), line
         assert all(states[minute] == "F" for minute in told), line
         # Each end that is told had a beginning that was, and no two follow each other.
         sequence = notices.replace(".", "").replace("+", "")
@@ -282,8 +282,4 @@ def test_too_few_samples_are_insufficient_unless_counts_need_none() -> None:
 def test_the_beginning_is_told_with_the_minute_that_it_is_told_in() -> None:
     step = rules.step(policy(), Memory(), Finding.BREACH, NOW)
 
-    assert step == Step(
-        Memory(FIRING, None, NOW, told=True), began=True, notice=Notice.FIRING
-    )
-
-
+    assert step == Step(Memory(FIRING, None, NOW, told=True), began=True, notice=Notice.FIRING)

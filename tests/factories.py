@@ -14,7 +14,7 @@ from access.actors import ALL_SCOPES, Actor
 from access.models import ApiKey, Membership, Project, Role, Scope, User
 from alerts import history, partitions, rulebook, traces
 from alerts.models import AlertType, ChannelKind, Event, Notification, Trace
-from alerts.rule_models import AlertRule
+from alerts.rule_models import Alert, AlertRule, Health, RuleEvaluation, RuleState, RuleStatus
 from alerts.trace_models import TraceSource, TraceStatus
 from alerts.traces import Span
 from batches import batches, endpoints, suites
@@ -263,6 +263,37 @@ def make_rule(actor: Actor | None = None, *, now: datetime = NOW, **fields: Any)
         "time_window_minutes": 5,
     }
     return rulebook.create(actor or make_actor(), now=now, **(wanted | fields))
+
+
+def make_alert(rule: AlertRule | None = None, **fields: Any) -> Alert:
+    """Make an open episode, with the state that goes with it."""
+    rule = rule or make_rule()
+    own = {"project_id": rule.project_id, "user_id": rule.user_id, "rule": rule}
+    RuleState(state=RuleStatus.FIRING, **own).save(force_insert=True)
+    alert = Alert(**(own | {"severity": rule.severity, "started_at": NOW} | fields))
+    alert.save(force_insert=True)
+    return alert
+
+
+def make_evaluation(rule: AlertRule | None = None, **fields: Any) -> RuleEvaluation:
+    rule = rule or make_rule()
+    wanted = {
+        "first_minute": NOW,
+        "last_minute": NOW,
+        "threshold_value": 500,
+        "window_minutes": 5,
+        "sample_count": 1,
+        "metric_value": 100,
+        "triggered": False,
+        "state": RuleStatus.INACTIVE,
+        "health": Health.OK,
+        "evaluated_at": NOW,
+    }
+    row = RuleEvaluation(
+        project_id=rule.project_id, user_id=rule.user_id, rule_id=rule.pk, **(wanted | fields)
+    )
+    row.save(force_insert=True)
+    return row
 
 
 def _dates_of(status: str, at: datetime) -> dict[str, Any]:

@@ -198,9 +198,7 @@ def test_too_few_samples_keep_the_state_and_leave_a_row(actor: Actor) -> None:
 
 def test_costs_are_compared_as_decimals(actor: Actor) -> None:
     fields = {"metric_type": "cost", "aggregation_method": "sum"}
-    exactly = make_rule(
-        actor, comparison_operator="==", threshold_value=Decimal("0.6"), **fields
-    )
+    exactly = make_rule(actor, comparison_operator="==", threshold_value=Decimal("0.6"), **fields)
     for cost in ("0.1", "0.2", "0.3"):
         come(actor, 0.5, cost=Decimal(cost))
 
@@ -212,8 +210,7 @@ def test_costs_are_compared_as_decimals(actor: Actor) -> None:
 
 def test_sources_are_watched_apart(actor: Actor) -> None:
     rules = {
-        source: make_rule(actor, source_filter=source)
-        for source in ("ingest", "evaluation", "any")
+        source: make_rule(actor, source_filter=source) for source in ("ingest", "evaluation", "any")
     }
     span = make_span(next(_numbers), ended_at=at(0.5), latency_ms=700.0)
     store_spans(actor, [span], source="evaluation")  # type: ignore[arg-type]
@@ -432,9 +429,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return monkeypatch.undo
 
 
-def test_the_third_error_in_a_row_is_told_once(
-    actor: Actor, broken: Callable[[], None]
-) -> None:
+def test_the_third_error_in_a_row_is_told_once(actor: Actor, broken: Callable[[], None]) -> None:
     rule = make_rule(actor)
 
     for minute in range(1, 6):
@@ -446,9 +441,7 @@ def test_the_third_error_in_a_row_is_told_once(
     assert rows_of(rule)[-1] == (None, "inactive", "error", 0)
 
 
-def test_an_error_freezes_the_state(
-    actor: Actor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_freezes_the_state(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
     rule = make_rule(actor, time_window_minutes=1)
     come(actor, 0.5, 700)
     come(actor, 2.5, 100)

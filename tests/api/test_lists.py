@@ -13,14 +13,17 @@ from access.actors import Actor
 from tests.clients import Api, with_key, with_session
 from tests.factories import (
     NOW,
+    make_alert,
     make_batch,
     make_endpoint,
     make_key,
     make_member,
     make_project,
+    make_rule,
     make_run,
     make_schedule,
     make_suite,
+    make_trace,
 )
 
 # The path of each list, and what puts another row into it.
@@ -37,6 +40,9 @@ LISTS: dict[str, Row] = {
     "test-suites": lambda actor, _: make_suite(actor, cases=1),
     "batches": lambda actor, _: make_batch(actor),
     "scheduled-evaluations": _schedule_row,
+    "analytics/traces": lambda actor, number: make_trace(actor, model=f"m{number}"),
+    "analytics/alert-rules": lambda actor, _: make_rule(actor),
+    "alerts": lambda actor, _: make_alert(make_rule(actor)),
     "audit": lambda actor, _: audit.record(actor, "test.happened", actor.project),
     "projects": lambda actor, _: make_project(actor.user),
     "keys": lambda actor, _: make_key(actor),

@@ -20,15 +20,19 @@ from config import urls
 from tests.clients import Api, anonymous, with_key, with_session
 from tests.factories import (
     make_actor,
+    make_alert,
     make_batch,
     make_endpoint,
+    make_evaluation,
     make_event,
     make_key,
     make_member,
     make_notification,
+    make_rule,
     make_run,
     make_schedule,
     make_suite,
+    make_trace,
     make_user,
 )
 
@@ -41,8 +45,8 @@ class Call:
     """A request that names the other project's things as {thing}, in its path and its body.
 
     `answers` is what somebody else gets: `refused` (404, or 400 where a field of the body or the
-    query is to blame), `empty` (a list without anything of theirs) or `own` (it works, and
-    concerns the caller's own project only).
+    query is to blame), `empty` (a list without anything of theirs), `own` (it works, and
+    concerns the caller's own project only) or `taken` (the same, of what is not shown again).
     """
 
     method: str
@@ -58,6 +62,15 @@ class Call:
 _SCHEDULE = {"name": "Mine", "schedule_type": "hourly"}
 _MODEL = {"name": "Mine", "provider": "demo", "model": "demo"}
 _CASE = {"key": "mine", "prompt": "Hello"}
+_TRACE = {"span_name": "chat", "latency_ms": 5, "status": "success"}
+_RULE = {
+    "rule_name": "Mine",
+    "metric_type": "latency",
+    "threshold_value": 1,
+    "comparison_operator": ">",
+    "time_window_minutes": 5,
+    "aggregation_method": "max",
+}
 
 CALLS = [
     Call("GET", "me", "own"),
@@ -151,11 +164,29 @@ CALLS = [
     Call("GET", "scheduled-evaluations/{own_schedule}/runs/{run}"),
     Call("POST", "scheduled-evaluations/{schedule}/runs/{run}/cancel"),
     Call("POST", "scheduled-evaluations/{own_schedule}/runs/{run}/cancel"),
+    Call("GET", "analytics/traces", "empty"),
+    Call("GET", "analytics/traces?model=Model of Antarctica", "empty"),
+    Call("POST", "analytics/traces", "taken", _TRACE | {"project_id": "{project}"}),
+    Call("GET", "analytics/alert-rules", "own"),
+    Call("POST", "analytics/alert-rules", "own", _RULE | {"project_id": "{project}"}),
+    Call("GET", "analytics/alert-rules/{rule}"),
+    Call("PATCH", "analytics/alert-rules/{rule}", body={"rule_name": "Taken"}),
+    Call("DELETE", "analytics/alert-rules/{rule}"),
+    Call("GET", "analytics/alert-rules/{rule}/evaluations"),
+    Call("POST", "analytics/alert-rules/{rule}/preview", body={"minutes": 5}),
+    Call("POST", "analytics/alert-rules/{rule}/test"),
+    Call("GET", "alerts", "empty"),
+    Call("GET", "alerts?rule_id={rule}", "empty"),
+    Call("GET", "alerts/{alert}"),
+    Call("POST", "alerts/{alert}/acknowledge"),
+    Call("POST", "alerts/{alert}/resolve"),
 ]
 
 # What answers without credentials, besides config.urls.OPEN: the way to the admin, which asks for
 # a login of its own.
 OPEN_BESIDES = {""}
+# An `ApiView` that speaks to exporters in their own way; see test_otlp.py.
+OTHER_PROTOCOLS = {"v1/traces"}
 
 
 @dataclass(frozen=True)
@@ -184,6 +215,9 @@ def world(db: None) -> World:
     batch = make_batch(victim, suite=suite, endpoint=endpoint, name=f"Batch of {MARK}")
     own_suite, own_endpoint = make_suite(caller), make_endpoint(caller)
     make_notification(make_event(victim, subject=MARK))
+    make_trace(victim, model=f"Model of {MARK}")
+    alert = make_alert(make_rule(victim, rule_name=f"Rule of {MARK}"))
+    make_evaluation(alert.rule)
     things: dict[str, Any] = {
         "project": victim.project,
         "user": victim.user,
@@ -195,6 +229,8 @@ def world(db: None) -> World:
         "batch": batch,
         "schedule": schedule,
         "run": make_run(schedule, batch=batch),
+        "rule": alert.rule,
+        "alert": alert,
         "own_project": caller.project,
         "own_suite": own_suite,
         "own_endpoint": own_endpoint,
@@ -228,7 +264,9 @@ def _api_routes() -> dict[str, type[ApiView]]:
     return {
         route: view
         for route, pattern in _routes()
-        if (view := _view_class(pattern)) and issubclass(view, ApiView)
+        if (view := _view_class(pattern))
+        and issubclass(view, ApiView)
+        and route not in OTHER_PROTOCOLS
     }
 
 
@@ -324,7 +362,8 @@ def test_every_other_route_is_known_to_be_open_or_asks_for_a_login() -> None:
     unknown = [
         f"/{route} is neither an ApiView nor in config.urls.OPEN."
         for route, _ in _routes()
-        if route not in {*_api_routes(), *open_routes} and not route.startswith(("admin/", "demo/"))
+        if route not in {*_api_routes(), *open_routes, *OTHER_PROTOCOLS}
+        and not route.startswith(("admin/", "demo/"))
     ]
 
     assert unknown == []

@@ -29,9 +29,11 @@ from schemathesis.specs.openapi.checks import (
 from tests.clients import anonymous
 from tests.factories import (
     make_actor,
+    make_alert,
     make_batch,
     make_endpoint,
     make_key,
+    make_rule,
     make_run,
     make_schedule,
     make_suite,
@@ -232,7 +234,9 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
         "project_id": actor.project,
         "member_id": actor.user.memberships.all()[0],
         "key_id": make_key(actor)[0],
+        "rule_id": make_rule(actor),
     }
+    things["alert_id"] = make_alert(things["rule_id"])
     browser, token = Client(), get_random_string(32)
     browser.force_login(actor.user)
     cookies = {"sessionid": browser.cookies["sessionid"].value, "csrftoken": token}

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from access.models import User
 from alerts import notifications
 from alerts.models import AlertType
 from alerts.notifications import Happening
@@ -131,7 +132,9 @@ def of_test(rule: AlertRule, *, now: datetime) -> None:
 
 def _announce(rule: AlertRule, what: Happening, now: datetime) -> None:
     if rule.notify_email:
-        notifications.announce(rule.project_id, rule.user, what, now=now)
+        # The API may not read all of a person's row.
+        author = User.objects.only("id", "email", "is_active").get(pk=rule.user_id)
+        notifications.announce(rule.project_id, author, what, now=now)
 
 
 def _summed(rule: AlertRule) -> bool:

@@ -166,9 +166,8 @@ def abandon(rule: AlertRule, resolution: str, *, now: datetime) -> None:
 
 
 def _locked_rules(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, AlertRule]:
-    found = AlertRule.objects.filter(pk__in=set(ids), enabled=True).select_related("user")
-    locked = found.select_for_update(no_key=True, of=("self",)).order_by("pk")
-    return {rule.pk: rule for rule in locked}
+    found = AlertRule.objects.filter(pk__in=set(ids), enabled=True)
+    return {rule.pk: rule for rule in found.select_for_update(no_key=True).order_by("pk")}
 
 
 def _locked_states(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, RuleState]:

@@ -57,7 +57,7 @@ def create(actor: Actor, *, now: datetime, **fields: Any) -> AlertRule:
 def change(actor: Actor, rule: AlertRule, *, now: datetime, **fields: Any) -> AlertRule:
     """Change the given fields. Where it watches something else from now on, it starts anew."""
     with transaction.atomic():
-        rule = rows.locked(rule, "user")
+        rule = rows.locked(rule)
         changed = {name for name, value in fields.items() if getattr(rule, name) != value}
         was_enabled = rule.enabled
         _assign(rule, fields)

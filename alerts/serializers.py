@@ -9,7 +9,8 @@ from rest_framework import serializers
 from access.api.serializers import OwnedSerializer, StrictModelSerializer, StrictSerializer
 from alerts import previews, rulebook
 from alerts.models import Alert, AlertRule, Trace
-from alerts.rule_models import Health, RuleStatus
+from alerts.rule_models import EvaluationPass, Health, RuleStatus
+from alerts.trace_models import TraceStatus
 
 
 class TraceSerializer(StrictModelSerializer):
@@ -56,7 +57,7 @@ class ReportSerializer(serializers.Serializer[Any]):
 
     span_name = serializers.CharField(max_length=256)
     latency_ms = serializers.FloatField(min_value=0, required=False)
-    status = serializers.ChoiceField(choices=["success", "error"])
+    status = serializers.ChoiceField(choices=TraceStatus.choices)
     operation = serializers.CharField(max_length=128, required=False)
     model = serializers.CharField(max_length=200, required=False)
     provider = serializers.CharField(max_length=100, required=False)
@@ -113,7 +114,7 @@ class AlertRuleSerializer(OwnedSerializer):
     keep_firing_minutes = serializers.IntegerField(min_value=0, max_value=10_080, required=False)
     min_samples = serializers.IntegerField(min_value=0, max_value=1_000_000, required=False)
     status_filter = serializers.ChoiceField(
-        choices=["success", "error"], required=False, allow_null=True, allow_blank=True
+        choices=TraceStatus.choices, required=False, allow_null=True, allow_blank=True
     )
     group_by = serializers.ChoiceField(
         choices=["model", "operation"], required=False, allow_null=True, allow_blank=True
@@ -205,7 +206,7 @@ class EvaluationSerializer(serializers.Serializer[Any]):
     project_id = serializers.UUIDField()
     user_id = serializers.UUIDField()
     group = serializers.CharField(allow_null=True)
-    status = serializers.ChoiceField(choices=["evaluated", "skipped"])
+    status = serializers.ChoiceField(choices=EvaluationPass.Status.choices)
     metric_value = serializers.FloatField(allow_null=True)
     threshold_value = serializers.FloatField(allow_null=True)
     triggered = serializers.BooleanField(allow_null=True)

@@ -51,6 +51,7 @@ class Traces(ApiView):
             component_name="Reports",
             serializers=[ReportSerializer, ReportSerializer(many=True)],
             resource_type_field_name=None,
+            many=False,
         ),
         responses={201: TakenReportsSerializer},
     )

@@ -248,6 +248,11 @@ SPECTACULAR_SETTINGS = {
         "JobStatusEnum": "batches.models.JobStatus",
         "RunStatusEnum": "evalsched.models.RunStatus",
         "MemberRoleEnum": "access.models.Role",
+        "AlertStatusEnum": "alerts.rule_models.AlertStatus",
+        "EvaluationStatusEnum": "alerts.rule_models.EvaluationPass.Status",
+        "HealthEnum": "alerts.rule_models.Health",
+        "RuleStateEnum": "alerts.rule_models.RuleStatus",
+        "TraceStatusEnum": "alerts.trace_models.TraceStatus",
         "MessageRoleEnum": ["system", "user", "assistant"],
     },
     # Where a choice may be null the schema has to say so.

@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from batches import budgets, endings
+from batches import budgets, endings, recording
 from batches.batches import CALLS_PER_WORKER
 from batches.models import BATCH_OPEN, Batch, BatchStatus, Job, JobOutcome, JobStatus
 
@@ -272,6 +272,7 @@ def _take_in(batch: Batch, results: Sequence[Result], now: datetime) -> None:
     if batch.max_cost is not None:
         _spend(batch, [result.claim.reserved_cost for result in written if result.unpriced])
     batch.save(update_fields=[*_COUNTERS, "running", "reserved_cost", "updated_at"])
+    recording.record(batch, [result.claim.job_id for result in written], now=now)
     errors = [(result.error_class, result.error_message) for result in written]
     if endings.if_hopeless(batch, errors, now):
         batch.refresh_from_db(fields=["status"])

@@ -2,7 +2,7 @@
 
 import django_filters
 
-from access.api.filters import YesOrNo
+from access.api.filters import Instant, YesOrNo
 from alerts.models import Alert, AlertRule, Trace
 from alerts.rule_models import AlertStatus, Metric, Severity
 from alerts.trace_models import TraceSource, TraceStatus
@@ -15,8 +15,8 @@ class TraceFilter(django_filters.FilterSet):
     source = django_filters.ChoiceFilter(choices=TraceSource.choices)
     trace_id = django_filters.CharFilter(max_length=64)
     # Half-open, by the spans' end.
-    start = django_filters.IsoDateTimeFilter(field_name="ended_at", lookup_expr="gte")
-    end = django_filters.IsoDateTimeFilter(field_name="ended_at", lookup_expr="lt")
+    start = Instant(field_name="ended_at", lookup_expr="gte")
+    end = Instant(field_name="ended_at", lookup_expr="lt")
 
     class Meta:
         model = Trace

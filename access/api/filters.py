@@ -1,11 +1,13 @@
 """Filters that say when they are not understood."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.request import Request
 
@@ -43,3 +45,19 @@ class YesOrNo(django_filters.BooleanFilter):
     """`true` or `false`. The library's own takes anything else for no filter at all."""
 
     field_class = _YesOrNoField
+
+
+class _InstantField(IsoDateTimeField):
+    def to_python(self, value: Any) -> datetime | None:
+        found: datetime | None = super().to_python(value)
+        try:
+            # PostgreSQL knows no offsets of a day and more.
+            return None if found is None else found.astimezone(UTC)
+        except OverflowError:
+            raise ValidationError("This is out of range.") from None
+
+
+class Instant(django_filters.IsoDateTimeFilter):
+    """A time as ISO 8601, in any offset."""
+
+    field_class = _InstantField

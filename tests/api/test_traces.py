@@ -255,6 +255,13 @@ def test_the_list_is_narrowed_down(query: str, found: list[int], api: Api, actor
     assert body["count"] == len(found)
 
 
+def test_times_may_have_any_offset(api: Api, actor: Actor) -> None:
+    _three(actor)
+
+    assert api.read(f"{PATH}?start=2025-01-16T08:01:00%2B22:00").json()["count"] == 2
+    assert api.read(f"{PATH}?start=0001-01-01T00:00:00%2B22:00").status_code == 400
+
+
 @pytest.mark.parametrize("query", ["?modell=a", "?status=ok", "?start=x", "?cursor=x", "?cursor=1"])
 def test_what_is_not_understood_is_refused(query: str, api: Api) -> None:
     assert api.read(PATH + query).status_code == 400

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import connection
 
-from alerts import partitions
+from alerts import binary, partitions
 from alerts.episodes import Turn
 from alerts.rule_models import AlertRule, EvaluationPass, RuleEvaluation, SourceFilter
 from alerts.trace_models import LateArrival
@@ -184,14 +184,10 @@ def _last(
     project_id: uuid.UUID, minute: datetime
 ) -> dict[tuple[uuid.UUID, str], tuple[int, datetime, tuple[Any, ...]]]:
     """Return what the project's rules found in that minute: id, first minute, and the finding."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f'SELECT rule_id, "group", id, first_minute, {", ".join(_FOUND)}'  # noqa: S608  names
-            f" FROM {TABLE} WHERE project_id = %s AND last_minute = %s AND first_minute >= %s",
-            # Whatever reaches that minute began on its day.
-            [project_id, minute, minute.replace(hour=0, minute=0)],
-        )
-        return {
-            (rule, group): (number, first, tuple(found))
-            for rule, group, number, first, *found in cursor.fetchall()
-        }
+    found = binary.rows(
+        f'SELECT rule_id, "group", id, first_minute, {", ".join(_FOUND)}'  # noqa: S608  names
+        f" FROM {TABLE} WHERE project_id = %s AND last_minute = %s AND first_minute >= %s",
+        # Whatever reaches that minute began on its day.
+        [project_id, minute, minute.replace(hour=0, minute=0)],
+    )
+    return {(row[0], row[1]): (row[2], row[3], row[4:]) for row in found}

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-import psycopg
 from django.db import connection, transaction
 
-from alerts import traces
+from alerts import binary, traces
 from alerts.trace_models import DirtyMinute, LateArrival, Rollup
 from alerts.windows import COST_PART, KINDS, OTHER, Array, Group, Minute, Quantity
 
@@ -82,7 +81,7 @@ def read(
         f"{name}_counts, {name}_stats, CASE WHEN minute >= %s THEN {name} END" for name in KINDS
     )
     since = [end - with_values.get(name, 0) * MINUTE for name in KINDS]
-    rows = _in_binary(
+    rows = binary.rows(
         f"SELECT minute, groups, crowded, {columns} FROM alerts_rollup"  # noqa: S608  names
         " WHERE project_id = %s AND minute >= %s AND minute < %s",
         [*since, project_id, end - window * MINUTE, end],
@@ -162,17 +161,10 @@ def _rebuild(
 
 def _spans(project_id: uuid.UUID, minutes: list[datetime]) -> dict[datetime, Packed]:
     found: dict[datetime, Packed] = {}
-    rows = _in_binary(_SQL_GROUPS, [minutes, project_id])
+    rows = binary.rows(_SQL_GROUPS, [minutes, project_id])
     for minute, source, model, operation, status, *values in rows:
         found.setdefault(minute, {})[Group(source, model, operation, status)] = values
     return found
-
-
-def _in_binary(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return rows whose bytes come as bytes: as text each would be two characters."""
-    connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        return cursor.execute(statement.encode(), values, binary=True).fetchall()
 
 
 def _bounded(groups: Packed) -> tuple[Packed, bool]:

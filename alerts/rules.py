@@ -3,11 +3,12 @@
 Time is whole minutes: `at` is the end of the window that was judged.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple
 
 from alerts.rule_models import Aggregation, Comparison, Health, Metric, NoDataMode, RuleStatus
 from alerts.windows import Measured, Value
@@ -120,23 +121,17 @@ def _holds(comparison: str, value: Value, limit: Decimal, tolerance: Decimal = D
     mine: Any = value
     exact = isinstance(value, Decimal)
     given, near = (limit, tolerance) if exact else (float(limit), float(tolerance))
-    operator = Comparison(comparison)
-    match operator:
-        case Comparison.ABOVE:
-            held = mine > given
-        case Comparison.BELOW:
-            held = mine < given
-        case Comparison.AT_LEAST:
-            held = mine >= given
-        case Comparison.AT_MOST:
-            held = mine <= given
-        case Comparison.EQUAL:
-            held = abs(mine - given) <= near
-        case Comparison.UNEQUAL:
-            held = abs(mine - given) > near
-        case _:
-            assert_never(operator)
-    return bool(held)
+    return bool(_COMPARISONS[comparison](mine, given, near))
+
+
+_COMPARISONS: Mapping[str, Callable[[Any, Any, Any], bool]] = {
+    Comparison.ABOVE: lambda value, limit, _: value > limit,
+    Comparison.BELOW: lambda value, limit, _: value < limit,
+    Comparison.AT_LEAST: lambda value, limit, _: value >= limit,
+    Comparison.AT_MOST: lambda value, limit, _: value <= limit,
+    Comparison.EQUAL: lambda value, limit, near: abs(value - limit) <= near,
+    Comparison.UNEQUAL: lambda value, limit, near: abs(value - limit) > near,
+}
 
 
 def step(
@@ -159,6 +154,9 @@ def step(
 
 def _waiting(policy: Policy, memory: Memory, finding: Finding, at: datetime) -> Step:
     if finding is not Finding.BREACH:
+        # Where almost all rules stand almost always.
+        if memory.state is RuleStatus.INACTIVE:
+            return Step(memory)
         return Step(replace(memory, state=RuleStatus.INACTIVE, since=None))
     first = memory.since if memory.since is not None else at
     if at - first >= policy.for_minutes * _MINUTE:

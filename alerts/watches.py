@@ -76,7 +76,7 @@ class Watch(NamedTuple):
         """The quantity whose single values it needs, or an empty text."""
         if self.aggregation_method not in PERCENTILES:
             return ""
-        return {Metric.TOKEN_USAGE: "tokens"}.get(Metric(self.metric_type), self.metric_type)
+        return "tokens" if self.metric_type == Metric.TOKEN_USAGE else self.metric_type
 
 
 def of(rule: AlertRule) -> Watch:
@@ -100,7 +100,7 @@ def look(
 
     `known` are the groups seen before: of those that are silent now, silence is judged.
     """
-    shape = watch.shape._replace(ago=ago)
+    shape = watch.shape._replace(ago=ago) if ago else watch.shape
     try:
         problem, measured = _measured(shape, series, known)
     except Exception as error:

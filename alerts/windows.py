@@ -22,17 +22,12 @@ Value = float | Decimal
 
 # The quantities of a span, and how their values are kept.
 KINDS: Mapping[str, str] = {"latency": "<f8", "ttft": "<f8", "tokens": "<i8", "cost": "<i8"}
-PERCENTILES = {Aggregation.P50: 0.5, Aggregation.P95: 0.95, Aggregation.P99: 0.99}
+PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 OTHER = "_other"
 # Sums of cost are kept in two parts, of which neither can overflow.
 COST_PART = 10**9
 _COST_UNIT = Decimal("1e-12")
-_KIND_OF = {
-    Metric.LATENCY: "latency",
-    Metric.TTFT: "ttft",
-    Metric.TOKEN_USAGE: "tokens",
-    Metric.COST: "cost",
-}
+_KIND_OF = {"latency": "latency", "ttft": "ttft", "token_usage": "tokens", "cost": "cost"}
 
 
 class Group(NamedTuple):
@@ -148,14 +143,14 @@ class Series:
     def _value(self, shape: Shape, chosen: Array) -> Measured:
         if shape.metric in {Metric.ERROR_RATE, Metric.THROUGHPUT}:
             return self._counted(shape, chosen)
-        kind, columns = _KIND_OF[Metric(shape.metric)], self._columns(shape)
+        kind, columns = _KIND_OF[shape.metric], self._columns(shape)
         samples = int(self._counts(kind, chosen, columns).sum())
         if shape.aggregation == Aggregation.COUNT:
             return Measured(float(samples), samples)
         if not samples:
             return Measured(_zero(kind) if shape.aggregation == Aggregation.SUM else None, 0)
         if shape.aggregation in PERCENTILES:
-            share = PERCENTILES[Aggregation(shape.aggregation)]
+            share = PERCENTILES[shape.aggregation]
             return Measured(percentile(self._ordered(kind, chosen, columns), share), samples)
         stats = self._table(kind).stats[chosen, columns]
         return Measured(_aggregate(kind, shape.aggregation, stats, samples), samples)

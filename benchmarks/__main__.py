@@ -62,9 +62,14 @@ def environment() -> Iterator[Path]:
 def measure() -> list[Figure]:
     with environment() as data_dir:
         # These need the settings, which need the servers.
-        from benchmarks import batches, dispatch
+        from benchmarks import batches, dispatch, rules, traces
 
-        return [*batches.measure(data_dir), *dispatch.measure()]
+        return [
+            *batches.measure(data_dir),
+            *dispatch.measure(),
+            *traces.measure(data_dir),
+            *rules.measure(),
+        ]
 
 
 def main() -> None:

@@ -152,5 +152,5 @@ def cpu_of(task: Callable[[], object]) -> float:
     before, here = server.cpu_times(), time.process_time()
     task()
     after = server.cpu_times()
-    there = after.user + after.system - before.user - before.system
+    there = float(after.user + after.system - before.user - before.system)
     return time.process_time() - here + there

@@ -197,7 +197,7 @@ def test_too_few_samples_keep_the_state_and_leave_a_row(actor: Actor) -> None:
 
 
 def test_costs_are_compared_as_decimals(actor: Actor) -> None:
-    fields = {"metric_type": "cost", "aggregation_method": "sum"}
+    fields: dict[str, Any] = {"metric_type": "cost", "aggregation_method": "sum"}
     exactly = make_rule(actor, comparison_operator="==", threshold_value=Decimal("0.6"), **fields)
     for cost in ("0.1", "0.2", "0.3"):
         come(actor, 0.5, cost=Decimal(cost))
@@ -694,7 +694,7 @@ def test_two_evaluators_make_one_row_one_transition_and_one_notification() -> No
         come(actor, minute - 0.5, 700 if minute % 2 else 100)
         now = at(minute) + timedelta(seconds=9)
 
-        at_once(*[lambda now=now: evaluations.evaluate(now)] * 4)  # type: ignore[misc]
+        at_once(*[lambda now=now: evaluations.evaluate(now)] * 4)
 
         assert len(rows_of(rule)) == minute
     assert Event.objects.filter(project=actor.project).count() == 1

@@ -89,7 +89,7 @@ def _expression(shape: Shape) -> str:
         return f"100 * {failed} / nullif(count(*), 0)" if shape.aggregation == "avg" else failed
     column = VALUED[Metric(shape.metric)]
     if shape.aggregation in windows.PERCENTILES:
-        share = windows.PERCENTILES[Aggregation(shape.aggregation)]
+        share = windows.PERCENTILES[shape.aggregation]
         return f"percentile_cont({share}) WITHIN GROUP (ORDER BY {column}::float8)"
     if shape.aggregation == "sum":
         return f"coalesce(sum({column}), 0)"

@@ -29,7 +29,12 @@ def _claims(batch: Batch) -> list[Claim]:
 
 
 def _result(claim: Claim, **fields: Any) -> Result:
-    wanted = {"outcome": JobOutcome.PASSED, "attempts": 1, "wall_ms": 50.0, "latency_ms": 40.0}
+    wanted: dict[str, Any] = {
+        "outcome": JobOutcome.PASSED,
+        "attempts": 1,
+        "wall_ms": 50.0,
+        "latency_ms": 40.0,
+    }
     return Result(claim, **(wanted | fields))
 
 

@@ -21,7 +21,7 @@ def record(batch: Batch, job_ids: Collection[int], *, now: datetime) -> None:
 
     Call it in the transaction of their results. What goes wrong is logged, and loses no result.
     """
-    endpoint = ModelEndpoint.objects.filter(pk=batch.endpoint_id).only("model", "provider").first()
+    endpoint = _endpoint(batch)
     model = endpoint.model if endpoint else batch.model_name
     provider = endpoint.provider if endpoint else ""
     done = Job.objects.filter(pk__in=job_ids).order_by("pk").defer("output", "assertions")
@@ -33,6 +33,12 @@ def record(batch: Batch, job_ids: Collection[int], *, now: datetime) -> None:
             )
     except DatabaseError as error:
         logger.warning("jobs not recorded as traces", batch=str(batch.pk), error=str(error))
+
+
+def _endpoint(batch: Batch) -> ModelEndpoint | None:
+    if batch.endpoint_id is None:
+        return None
+    return ModelEndpoint.objects.filter(pk=batch.endpoint_id).only("model", "provider").first()
 
 
 def _span(batch: Batch, job: Job, model: str, provider: str, now: datetime) -> Span:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from access.models import User
 from alerts import notifications
-from alerts.models import AlertType
+from alerts.models import INTEGRATIONS, AlertType, ChannelKind
 from alerts.notifications import Happening
 from alerts.rule_models import Alert, AlertRule, Metric
 from alerts.rules import Notice
@@ -99,6 +99,8 @@ def of_episode(
                 *(_of_the_end(rule, alert) if notice is Notice.RESOLVED else ()),
             ],
             path=f"/admin/alerts/alert/{alert.pk}/change/",
+            episode=str(alert.pk),
+            through=through(rule),
         ),
         now,
     )
@@ -113,6 +115,7 @@ def of_error(rule: AlertRule, error: str, *, at: datetime, now: datetime) -> Non
         summary=f"{error} Until that is put right the rule keeps its state and watches nothing.",
         facts=[("Rule", rule.rule_name), ("Condition", condition(rule))],
         path=f"/admin/alerts/alertrule/{rule.pk}/change/",
+        through=through(rule),
     )
     _announce(rule, what, now)
 
@@ -126,12 +129,20 @@ def of_test(rule: AlertRule, *, now: datetime) -> None:
         summary="This is a test of the rule's notifications. Nothing is wrong.",
         facts=[("Rule", rule.rule_name), ("Condition", condition(rule))],
         path=f"/admin/alerts/alertrule/{rule.pk}/change/",
+        through=through(rule),
     )
     _announce(rule, what, now)
 
 
+def through(rule: AlertRule) -> frozenset[ChannelKind]:
+    """Return the kinds of channels that the rule's notices go out by; none: nobody is told."""
+    mail = {ChannelKind.EMAIL} if rule.notify_email else set()
+    webhooks = {ChannelKind.WEBHOOK} if rule.notify_webhooks else set()
+    return frozenset(mail | webhooks | (INTEGRATIONS if rule.notify_integrations else set()))
+
+
 def _announce(rule: AlertRule, what: Happening, now: datetime) -> None:
-    if rule.notify_email:
+    if what.through:
         # The API may not read all of a person's row.
         author = User.objects.only("id", "email", "is_active").get(pk=rule.user_id)
         notifications.announce(rule.project_id, author, what, now=now)

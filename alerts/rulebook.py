@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 
 from access import audit, rows
 from access.actors import Actor
-from access.errors import Invalid
+from access.errors import Conflict, Invalid
 from alerts import announcements, episodes, history, rules
 from alerts.rule_models import (
     Aggregation,
@@ -82,7 +82,13 @@ def delete(actor: Actor, rule: AlertRule) -> None:
 
 
 def send_test(actor: Actor, rule: AlertRule, *, now: datetime) -> None:
-    """Send what the rule would send, marked as a test, to whom it would go."""
+    """Send what the rule would send, marked as a test, to whom it would go.
+
+    Raises:
+        Conflict: it would go nowhere.
+    """
+    if not announcements.through(rule):
+        raise Conflict("This rule tells nobody. Switch on one of its ways to notify.")
     announcements.of_test(rule, now=now)
     audit.record(actor, "alert_rule.tested", rule)
 

@@ -14,7 +14,7 @@ from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.hints import hint
 from alerts import prices
-from batches import budgets, endpoints, signals
+from batches import announcements, budgets, endpoints, signals
 from batches.models import (
     BATCH_OPEN,
     Batch,
@@ -241,6 +241,7 @@ def finish(
         return False
     waiting = Job.objects.filter(batch=batch, status=JobStatus.PENDING)
     waiting.move(JobStatus.CANCELLED if status == BatchStatus.CANCELLED else JobStatus.NOT_RUN)
+    announcements.ended(batch, status, error_message, now=now)
     transaction.on_commit(lambda: tell(batch.pk), robust=True)
     return True
 

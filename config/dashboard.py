@@ -243,6 +243,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "items": [
                 _item("Events", "campaign", "admin:alerts_event_changelist"),
                 _item("Notifications", "mail", "admin:alerts_notification_changelist"),
+                _item("Channels", "outgoing_mail", "admin:alerts_channel_changelist"),
+                _item("Preferences", "notifications", "admin:alerts_preference_changelist"),
             ],
         },
         {

@@ -244,7 +244,11 @@ SPECTACULAR_SETTINGS = {
         "access.api.schema.finish",
     ],
     "ENUM_NAME_OVERRIDES": {
+        "AttemptOutcomeEnum": "alerts.models.AttemptOutcome",
+        "ChannelKindEnum": "alerts.models.ChannelKind",
+        "NotificationStatusEnum": "alerts.models.NotificationStatus",
         "BatchStatusEnum": "batches.models.BatchStatus",
+        "JobOutcomeEnum": "batches.models.JobOutcome",
         "JobStatusEnum": "batches.models.JobStatus",
         "RunStatusEnum": "evalsched.models.RunStatus",
         "MemberRoleEnum": "access.models.Role",

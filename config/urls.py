@@ -25,6 +25,7 @@ OPEN = (
 urlpatterns = [
     *OPEN,
     path("api/", include("access.urls")),
+    path("api/", include("alerts.urls")),
     path("api/", include("batches.urls")),
     path("api/", include("evalsched.urls")),
     path("api/", include("alerts.urls")),

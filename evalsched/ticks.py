@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from access import heartbeats, idempotency
-from alerts import evaluations, history, notifications, rollups, rulebook, traces
+from alerts import deliveries, evaluations, history, rollups, rulebook, traces
 from batches import rescues
 from evalsched import dispatch, invariants, pulse, runs
 
@@ -25,7 +25,7 @@ def tick(now: datetime) -> None:
         rescues.free_lost,
         rescues.wake_idle,
         evaluations.evaluate,
-        notifications.rescue,
+        deliveries.rescue,
         invariants.scan,
     )
     heartbeats.note(pulse.TICK, now=now)

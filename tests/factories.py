@@ -12,8 +12,18 @@ from django.db import transaction
 from access import keys, projects
 from access.actors import ALL_SCOPES, Actor
 from access.models import ApiKey, Membership, Project, Role, Scope, User
-from alerts import history, partitions, rulebook, traces
-from alerts.models import AlertType, ChannelKind, Event, Notification, Trace
+from alerts import directory, history, notifications, partitions, preferences, rulebook, traces
+from alerts.models import (
+    AlertType,
+    Attempt,
+    AttemptOutcome,
+    Channel,
+    ChannelKind,
+    Event,
+    Notification,
+    Preference,
+    Trace,
+)
 from alerts.rule_models import Alert, AlertRule, Health, RuleEvaluation, RuleState, RuleStatus
 from alerts.trace_models import TraceSource, TraceStatus
 from alerts.traces import Span
@@ -180,7 +190,7 @@ def make_run(
 
 def make_event(actor: Actor | None = None, **fields: Any) -> Event:
     actor = actor or make_actor()
-    wanted = {
+    wanted: dict[str, Any] = {
         "alert_type": AlertType.EVALUATION_FAILED,
         "key": str(uuid.uuid4()),
         "subject": "Evaluation failed",
@@ -194,7 +204,11 @@ def make_event(actor: Actor | None = None, **fields: Any) -> Event:
 
 def make_notification(event: Event | None = None, **fields: Any) -> Notification:
     event = event or make_event()
-    wanted = {"channel": ChannelKind.EMAIL, "address": event.user.email, "not_before": NOW}
+    channel: Channel | None = fields.get("channel")
+    wanted = {"kind": ChannelKind.EMAIL, "address": event.user.email, "not_before": NOW}
+    if channel is not None:
+        address = notifications.shown_address(channel)
+        wanted |= {"kind": channel.kind, "target": str(channel.pk), "address": address}
     notification = Notification(
         project_id=event.project_id, user_id=event.user_id, event=event, **(wanted | fields)
     )
@@ -294,6 +308,40 @@ def make_evaluation(rule: AlertRule | None = None, **fields: Any) -> RuleEvaluat
     )
     row.save(force_insert=True)
     return row
+
+
+def make_channel(actor: Actor | None = None, **fields: Any) -> Channel:
+    """Make a channel: a webhook where there is a `url` and no `kind`, else a mail address."""
+    url = fields.pop("url", "")
+    wanted = {
+        "kind": ChannelKind.WEBHOOK if url else ChannelKind.EMAIL,
+        "name": f"Channel {next(_numbers)}",
+        "configuration": {"url": url} if url else {"address": "ops@example.org"},
+    }
+    channel, _ = directory.create(actor or make_actor(), **(wanted | fields))
+    return channel
+
+
+def make_attempt(notification: Notification | None = None, **fields: Any) -> Attempt:
+    notification = notification or make_notification()
+    wanted = {"number": 1, "outcome": AttemptOutcome.SENT, "started_at": NOW}
+    attempt = Attempt(
+        project_id=notification.project_id,
+        user_id=notification.user_id,
+        notification=notification,
+        **(wanted | fields),
+    )
+    attempt.save(force_insert=True)
+    return attempt
+
+
+def make_preference(actor: Actor | None = None, **fields: Any) -> Preference:
+    wanted: dict[str, Any] = {
+        "alert_type": AlertType.EVALUATION_FAILED,
+        "channel": ChannelKind.EMAIL,
+        "enabled": False,
+    }
+    return preferences.put(actor or make_actor(), **(wanted | fields))
 
 
 def _dates_of(status: str, at: datetime) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from access.api import failures
 from access.errors import Refusal
+from alerts.models import AlertType, AttemptOutcome
 from batches.scoring import registry
 from config.celery import app
 from tests.processes.test_up import Up, up  # noqa: F401  the fixture
@@ -113,6 +114,23 @@ def test_every_assertion_is_in_its_table() -> None:
     documented = [_SPAN.findall(cell)[0] for cell in first_cells("api.md", "### Assertions")]
 
     assert sorted(documented) == sorted(registry.KINDS)
+
+
+def test_every_alert_type_is_on_its_page() -> None:
+    page = (ROOT / "docs" / "notifications.md").read_text()
+    named = set(_SPAN.findall(_FENCED.sub("", page.partition("## Alert types")[2])))
+
+    assert set(AlertType.values) <= named
+
+
+def test_every_outcome_of_an_attempt_is_in_its_table() -> None:
+    named = {
+        span
+        for cell in first_cells("notifications.md", "## Attempts")
+        for span in _SPAN.findall(cell)
+    }
+
+    assert named == set(AttemptOutcome.values)
 
 
 def test_every_type_of_error_is_in_its_table() -> None:

@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('access', '0003_heartbeat'),
-        ('alerts', '0003_notification_status'),
+        ('alerts', '0006_channels_isolation'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

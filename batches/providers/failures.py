@@ -1,9 +1,9 @@
 """Turns a status, an error object or a broken exchange into a CallFailed. Knows no dialect."""
 
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
+from access import retries
 from access.egress import EgressFailed, Reason
 from batches.providers.base import CallFailed, ErrorClass
 
@@ -85,20 +85,5 @@ def error_code(error: object) -> str:
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:
-    """Return the seconds that a Retry-After header asks for, or None. Never negative.
-
-    Source: RFC 9110, 10.2.3: a number of seconds or an HTTP date; fractions occur in the wild.
-    """
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
-    if seconds != seconds:  # noqa: PLR0124  not a number
-        return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+    """Return the seconds that a Retry-After header asks for, at most MAX_RETRY_AFTER_S."""
+    return retries.retry_after_s(value, now, most_s=MAX_RETRY_AFTER_S)

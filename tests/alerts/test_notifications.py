@@ -1,9 +1,9 @@
 """What is announced is stored once, with what happened, and delivered by real mail."""
 
-from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from functools import partial
+from typing import Any
 
 import pytest
 from celery import current_app
@@ -11,33 +11,41 @@ from django.db import transaction
 from pytest_django import Settings
 
 from access.actors import Actor
-from alerts import notifications
+from access.errors import Conflict
+from access.models import AuditEvent, Membership
+from alerts import deliveries, notifications
 from alerts.channels import email as email_channel
-from alerts.models import AlertType, Event, Notification, NotificationStatus
-from alerts.notifications import LEASE, RETRY_AFTER, Happening, announce, deliver, rescue
+from alerts.deliveries import LEASE, RETRY_AFTER, deliver, replay, rescue
+from alerts.models import (
+    INTEGRATIONS,
+    AlertType,
+    Attempt,
+    Channel,
+    ChannelKind,
+    Event,
+    Notification,
+    NotificationStatus,
+)
+from alerts.notifications import Happening, announce
 from evalsched import announcements
 from evalsched.models import RunStatus
 from tests.alerts.mail_server import MailServer
-from tests.factories import NOW, make_actor, make_notification, make_run, make_schedule
+from tests.factories import (
+    NOW,
+    make_actor,
+    make_channel,
+    make_event,
+    make_notification,
+    make_run,
+    make_schedule,
+)
 from tests.processes_at_work import at_once
 
 pytestmark = pytest.mark.django_db
 SECOND = timedelta(seconds=1)
 
 
-@pytest.fixture
-def mailbox(settings: Settings) -> Iterator[MailServer]:
-    """A real mail server that this process sends to."""
-    with MailServer() as server:
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
-        settings.EMAIL_TIMEOUT = 5
-        settings.DEFAULT_FROM_EMAIL = "evalsched <alerts@evals.example>"
-        settings.PUBLIC_URL = "https://evals.example"
-        yield server
-
-
-def happening(key: str = "a run", **changes: str) -> Happening:
+def happening(key: str = "a run", **changes: Any) -> Happening:
     wanted = {"subject": "Evaluation failed: Nightly", "summary": "No connection."} | changes
     return Happening(AlertType.EVALUATION_FAILED, key, facts=[("Model", "gpt")], **wanted)
 
@@ -295,7 +303,234 @@ def test_a_broker_that_is_away_delays_and_the_tick_hints_again(
 
     assert rescue(NOW + SECOND) == 1
     assert rescue(NOW + SECOND) == 0, "hinted already"
-    assert rescue(NOW + notifications.HINT_AGAIN + 2 * SECOND) == 1
+    assert rescue(NOW + deliveries.HINT_AGAIN + 2 * SECOND) == 1
     deliver(notification.pk, now=NOW + SECOND)
 
     assert len(mailbox.mails) == 1
+
+
+# --- Mails that are read on a phone at night ----------------------------------------------------
+
+
+def test_styles_stand_in_the_elements_and_what_the_screen_decides_in_the_head(
+    mailbox: MailServer,
+) -> None:
+    tell(make_actor(), happening(path="/admin/x"))
+
+    deliver(waiting().pk, now=NOW)
+
+    html = body(mailbox.mails[0], "html")
+    head, _, rest = html.partition("</head>")
+    assert "@media (prefers-color-scheme: dark)" in head
+    assert 'name="viewport"' in head
+    assert '<h1 style="' in rest
+    assert '<td style="' in rest
+    assert "http" not in rest.replace("https://evals.example/admin/x", ""), "nothing is loaded"
+
+
+def test_rows_and_links_of_a_rule_stand_in_both_parts(mailbox: MailServer) -> None:
+    rows = [
+        ("Metric", "latency"),
+        ("Current value", "912 ms"),
+        ("Threshold", "> 500 ms"),
+        ("Aggregation", "p95"),
+        ("Time window", "5 min"),
+        ("Sample count", "120"),
+        ("Model", "<b>gpt</b>"),
+    ]
+    what = Happening(
+        AlertType.TRACE_LATENCY_HIGH,
+        "an episode's notice",
+        "Firing: slow answers, latency 912 ms > 500 ms",
+        "It has been so for 5 minutes.",
+        facts=rows,
+        path="/admin/alerts/alert/1/change/",
+        links=[("Acknowledge", "/alerts/acknowledge/a-token")],
+    )
+    tell(make_actor(), what)
+
+    deliver(waiting().pk, now=NOW)
+
+    (mail,) = mailbox.mails
+    assert mail["Subject"] == "Firing: slow answers, latency 912 ms > 500 ms"
+    plain, html = body(mail, "plain"), body(mail, "html")
+    for label, value in rows:
+        assert f"{label}: {value}" in plain
+        assert f">{label}</th>" in html
+    assert "Acknowledge: https://evals.example/alerts/acknowledge/a-token" in plain
+    assert 'href="https://evals.example/alerts/acknowledge/a-token"' in html
+    assert "&lt;b&gt;gpt&lt;/b&gt;" in html
+    assert "{{" not in plain + html
+
+
+def test_mails_of_one_episode_are_one_conversation(mailbox: MailServer) -> None:
+    actor = make_actor()
+    for key, episode in [("1", "a"), ("2", "a"), ("3", "b"), ("4", "")]:
+        tell(actor, happening(key, episode=episode))
+    for notification in Notification.objects.order_by("pk"):
+        deliver(notification.pk, now=NOW)
+
+    first, second, other, alone = mailbox.mails
+    assert first["References"] == second["References"] == "<episode.a@evals.example>"
+    assert first["In-Reply-To"] == first["References"]
+    assert other["References"] == "<episode.b@evals.example>"
+    assert alone["References"] is None
+    assert len({mail["Message-ID"] for mail in mailbox.mails}) == 4
+
+
+def test_each_attempt_is_kept_with_what_the_mail_server_said(mailbox: MailServer) -> None:
+    mailbox.answer = "451 try again later"
+    tell(make_actor())
+    deliver(waiting().pk, now=NOW)
+    mailbox.answer = "554 no such person"
+    deliver(waiting().pk, now=waiting().not_before)
+    mailbox.answer = "250 OK"
+    deliver(waiting().pk, now=waiting().not_before)
+
+    kept = Attempt.objects.values_list("number", "outcome", "status_code")
+    assert list(kept) == [(1, "server_error", 451), (2, "rejected", 554), (3, "sent", None)]
+
+
+def test_a_lost_attempt_is_kept_as_one_that_may_have_arrived() -> None:
+    notification = make_notification()
+    Notification.objects.update(status="sending", lease_expires_at=NOW, claim_no=1, attempts=1)
+
+    rescue(NOW + SECOND)
+    rescue(NOW + SECOND)
+
+    attempt = Attempt.objects.get()
+    assert (attempt.notification_id, attempt.number, attempt.outcome) == (
+        notification.pk,
+        1,
+        "lost",
+    )
+    assert attempt.duration_ms is None
+
+
+# --- Who is told ---------------------------------------------------------------------------------
+
+
+def addresses() -> set[str]:
+    return set(Notification.objects.values_list("address", flat=True))
+
+
+def test_the_projects_channels_are_told_beside_the_author(mailbox: MailServer) -> None:
+    actor = make_actor()
+    make_channel(actor)
+    make_channel(actor, url="https://hooks.example.org/a/secret-path")
+    make_channel(actor, kind="slack", url="https://hooks.slack.com/services/T/B/x")
+    make_channel(actor, enabled=False, configuration={"address": "off@example.org"})
+    make_channel(configuration={"address": "another-project@example.org"})
+
+    tell(actor)
+    tell(actor)
+
+    assert addresses() == {
+        actor.user.email,
+        "ops@example.org",
+        "hooks.example.org",
+        "hooks.slack.com",
+    }
+    assert Notification.objects.count() == 4
+    deliver(Notification.objects.get(address="ops@example.org").pk, now=NOW)
+    assert "has your address" in body(mailbox.mails[0], "plain")
+
+
+def test_nobody_gets_two_mails_about_one_thing() -> None:
+    actor = make_actor()
+    make_channel(actor, configuration={"address": actor.user.email})
+
+    tell(actor)
+
+    assert Notification.objects.get().channel is None
+
+
+def test_who_left_the_project_is_told_no_more_but_its_channels_are() -> None:
+    actor = make_actor()
+    make_channel(actor)
+    Membership.objects.all().delete()
+
+    tell(actor)
+
+    assert addresses() == {"ops@example.org"}
+
+
+@pytest.mark.parametrize(
+    ("through", "kinds"),
+    [
+        ({ChannelKind.EMAIL}, {"email"}),
+        ({ChannelKind.WEBHOOK}, {"webhook"}),
+        (INTEGRATIONS, {"slack"}),
+        (set(), set()),
+    ],
+)
+def test_a_happening_goes_only_through_what_it_may(
+    through: set[ChannelKind], kinds: set[str]
+) -> None:
+    actor = make_actor()
+    make_channel(actor, url="https://hooks.example.org/")
+    make_channel(actor, kind="slack", url="https://hooks.slack.com/services/T/B/x")
+
+    tell(actor, happening(through=frozenset(through)))
+
+    assert set(Notification.objects.values_list("kind", flat=True)) == kinds
+    assert Event.objects.count() == 1
+
+
+def test_a_channel_that_is_deleted_at_this_moment_does_not_keep_the_others_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    actor = make_actor()
+    gone, other = make_channel(actor), make_channel(actor, url="https://hooks.example.org/")
+    honest = notifications._to_channel
+
+    def too_late(event: Event, channel: Channel, now: datetime) -> Notification:
+        Channel.objects.filter(pk=gone.pk).delete()
+        return honest(event, channel, now)
+
+    monkeypatch.setattr(notifications, "_to_channel", too_late)
+    with transaction.atomic():
+        tell(actor)
+
+    told = set(Notification.objects.values_list("target", flat=True))
+    assert told == {"author", str(other.pk)}
+
+
+# --- Sending again -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["sent", "failed"])
+def test_what_has_ended_is_sent_again_from_the_beginning(status: str, mailbox: MailServer) -> None:
+    actor = make_actor()
+    notification = make_notification(make_event(actor))
+    sent_at = NOW if status == "sent" else None
+    Notification.objects.update(status=status, sent_at=sent_at, attempts=10, claim_no=10)
+
+    replayed = replay(actor, notification, now=NOW + SECOND)
+    deliver(notification.pk, now=NOW + SECOND)
+
+    assert (replayed.status, replayed.attempts) == ("pending", 0)
+    (mail,) = mailbox.mails
+    assert mail["Message-ID"] == f"<{notification.pk}@evals.example>"
+    assert Attempt.objects.get().number == 11
+    assert AuditEvent.objects.filter(action="notification.replayed").count() == 1
+
+
+@pytest.mark.parametrize("status", ["pending", "sending"])
+def test_what_is_under_way_is_not_sent_again(status: str) -> None:
+    actor = make_actor()
+    notification = make_notification(make_event(actor))
+    leased = NOW if status == "sending" else None
+    Notification.objects.update(status=status, lease_expires_at=leased)
+
+    with pytest.raises(Conflict, match="under way"):
+        replay(actor, notification, now=NOW)
+
+
+def test_nothing_is_sent_again_through_a_channel_that_is_off() -> None:
+    actor = make_actor()
+    channel = make_channel(actor, url="https://hooks.example.org/", enabled=False)
+    notification = make_notification(make_event(actor), channel=channel, status="failed")
+
+    with pytest.raises(Conflict, match="disabled"):
+        replay(actor, notification, now=NOW)

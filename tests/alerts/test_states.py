@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.db import IntegrityError
 
-from alerts.models import Event, Notification, NotificationStatus
-from tests.factories import NOW, make_event, make_notification
+from alerts.models import Channel, Event, Notification, NotificationStatus
+from tests.factories import NOW, make_attempt, make_channel, make_event, make_notification
 
 pytestmark = pytest.mark.django_db
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.django_db
 WAYS = {
     "pending": "sending failed",
     "sending": "pending sent failed",
-    "sent": "",
-    "failed": "",
+    "sent": "pending",
+    "failed": "pending",
 }
 
 
@@ -62,11 +62,11 @@ def test_the_database_refuses_impossible_notifications(
         row.update(**columns)
 
 
-def test_an_event_reaches_an_address_once() -> None:
+def test_an_event_takes_a_way_once() -> None:
     notification = make_notification()
 
-    with pytest.raises(IntegrityError, match="one_notification_per_address"):
-        make_notification(notification.event, address=notification.address)
+    with pytest.raises(IntegrityError, match="one_notification_per_target"):
+        make_notification(notification.event, address="another@example.org")
 
 
 def test_a_happening_is_one_event() -> None:
@@ -75,6 +75,28 @@ def test_a_happening_is_one_event() -> None:
     with pytest.raises(IntegrityError, match="one_event_per_happening"):
         make_event(key="the run's id")
     assert event.key == "the run's id"
+
+
+@pytest.mark.parametrize(
+    ("constraint", "columns"),
+    [
+        ("channel_reason_only_if_disabled", {"disabled_reason": "410"}),
+        ("channel_has_its_secret", {"secret": ""}),
+        ("known_channel_kind", {"kind": "pigeon"}),
+    ],
+)
+def test_the_database_refuses_impossible_channels(constraint: str, columns: dict[str, Any]) -> None:
+    channel = make_channel(url="https://hooks.example.org/")
+
+    with pytest.raises(IntegrityError, match=constraint):
+        Channel.objects.filter(pk=channel.pk).update(**columns)
+
+
+def test_a_claim_is_one_attempt() -> None:
+    attempt = make_attempt()
+
+    with pytest.raises(IntegrityError, match="one_attempt_per_claim"):
+        make_attempt(attempt.notification, number=attempt.number)
 
 
 def test_only_known_alert_types_are_stored() -> None:

@@ -21,7 +21,9 @@ from tests.clients import Api, anonymous, with_key, with_session
 from tests.factories import (
     make_actor,
     make_alert,
+    make_attempt,
     make_batch,
+    make_channel,
     make_endpoint,
     make_evaluation,
     make_event,
@@ -54,6 +56,8 @@ class Call:
     answers: str = "refused"
     body: dict[str, Any] | None = field(default=None, hash=False)
     session_only: bool = False
+    # What a viewer may do as well: it concerns nobody but the caller.
+    personal: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -71,6 +75,8 @@ _RULE = {
     "time_window_minutes": 5,
     "aggregation_method": "max",
 }
+_CHANNEL = {"kind": "email", "name": "Mine", "configuration": {"address": "me@example.org"}}
+_PREFERENCE = {"alert_type": "job_failed", "channel": "email", "enabled": False}
 
 CALLS = [
     Call("GET", "me", "own"),
@@ -118,6 +124,20 @@ CALLS = [
         body={"format": "jsonl", "content": '{"prompt": "x"}', "replace": True},
     ),
     Call("GET", "test-suites/{suite}/export"),
+    Call("GET", "notification-channels", "empty"),
+    Call("POST", "notification-channels", "own", _CHANNEL | {"project_id": "{project}"}),
+    Call("GET", "notification-channels/{channel}"),
+    Call("PATCH", "notification-channels/{channel}", body={"name": "Taken"}),
+    Call("DELETE", "notification-channels/{channel}"),
+    Call("POST", "notification-channels/{channel}/test"),
+    Call("POST", "notification-channels/{channel}/rotate-secret"),
+    Call("GET", "notification-preferences", "own"),
+    Call("PUT", "notification-preferences", "own", _PREFERENCE, personal=True),
+    Call("GET", "notifications", "empty"),
+    Call("GET", "notifications?channel_id={channel}", "empty"),
+    Call("GET", "notifications?event_id={event}", "empty"),
+    Call("GET", "notifications/{notification}"),
+    Call("POST", "notifications/{notification}/replay"),
     Call("GET", "batches", "empty"),
     Call("GET", "batches?test_suite_id={suite}", "empty"),
     Call("GET", "batches?model_id={endpoint}", "empty"),
@@ -218,6 +238,10 @@ def world(db: None) -> World:
     make_trace(victim, model=f"Model of {MARK}")
     alert = make_alert(make_rule(victim, rule_name=f"Rule of {MARK}"))
     make_evaluation(alert.rule)
+    channel = make_channel(victim, name=f"Channel of {MARK}", url=f"https://{MARK}.example/hook")
+    event = make_event(victim, subject=MARK)
+    notification = make_notification(event, channel=channel, address=MARK)
+    make_attempt(notification, error_message=MARK)
     things: dict[str, Any] = {
         "project": victim.project,
         "user": victim.user,
@@ -227,6 +251,9 @@ def world(db: None) -> World:
         "suite": suite,
         "case": suite.cases.all()[0],
         "batch": batch,
+        "channel": channel,
+        "event": event,
+        "notification": notification,
         "schedule": schedule,
         "run": make_run(schedule, batch=batch),
         "rule": alert.rule,
@@ -526,7 +553,10 @@ def test_a_viewer_of_the_project_changes_nothing(world: World) -> None:
     answers = {
         call: _send(client, call, world)
         for call in CALLS
-        if call.method != "GET" and not call.session_only and "{own" not in call.path
+        if call.method != "GET"
+        and not call.session_only
+        and not call.personal
+        and "{own" not in call.path
     }
 
     assert {str(call) for call, answer in answers.items() if answer.status_code != 403} == set()

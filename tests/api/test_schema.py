@@ -31,8 +31,11 @@ from tests.factories import (
     make_actor,
     make_alert,
     make_batch,
+    make_channel,
     make_endpoint,
+    make_event,
     make_key,
+    make_notification,
     make_rule,
     make_run,
     make_schedule,
@@ -203,6 +206,9 @@ class Trial:
         if case.method == "POST" and case.operation.path.endswith("/cases"):
             # What a case may be is told in sentences; the schema allows more.
             case.body = {"prompt": "Hello"}
+        if case.method == "POST" and case.operation.path.endswith("/notification-channels"):
+            # What a configuration may hold depends on the kind.
+            case.body = CHANNEL | {"name": f"Channel {self.sent}"}
         for name in case.path_parameters or {}:
             case.path_parameters[name] = self.ids.get(name, case.path_parameters[name])
         bodies = [case.body, case.body.get("config") if isinstance(case.body, dict) else None]
@@ -212,6 +218,7 @@ class Trial:
 
 
 # What has to name something, or be something, for a request to be taken.
+CHANNEL = {"kind": "email", "configuration": {"address": "ops@example.org"}}
 AIMED = ("test_suite_id", "model_id", "username", "content")
 
 
@@ -231,6 +238,8 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
         "batch_id": make_batch(actor, suite=suite, endpoint=endpoint),
         "schedule_id": schedule,
         "run_id": make_run(schedule),
+        "channel_id": make_channel(actor, url="https://hooks.example.org/"),
+        "notification_id": make_notification(make_event(actor), status="failed"),
         "project_id": actor.project,
         "member_id": actor.user.memberships.all()[0],
         "key_id": make_key(actor)[0],

@@ -23,7 +23,7 @@ def drop_entry(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("alerts", "0012_alert_types"),
+        ("alerts", "0011_rules"),
         ("django_celery_beat", "0019_alter_periodictasks_options"),
     ]
 

@@ -1,4 +1,4 @@
-"""What happened and who was told: read-only pages."""
+"""What happened and who was told: read-only, but for sending again."""
 
 from typing import Any
 
@@ -8,16 +8,29 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
+from access import clock
 from access.admin import words
-from access.admin.base import ReadOnlyAdmin, instant, list_url
+from access.admin.base import Button, ReadOnlyAdmin, Said, actor_in, instant, list_url
 from access.admin.lists import LongList, MadeFilter
-from alerts.models import Event, Notification, NotificationStatus
+from alerts import deliveries
+from alerts.models import (
+    NOTIFICATION_OPEN,
+    AttemptOutcome,
+    Event,
+    Notification,
+    NotificationStatus,
+)
 
 _TONES: dict[str, words.Tone] = {
     NotificationStatus.PENDING: "info",
     NotificationStatus.SENDING: "info",
     NotificationStatus.SENT: "success",
     NotificationStatus.FAILED: "danger",
+}
+_OUTCOMES: dict[str, words.Tone] = {
+    AttemptOutcome.SENT: "success",
+    AttemptOutcome.LOST: "warning",
+    AttemptOutcome.RATE_LIMITED: "warning",
 }
 
 
@@ -68,17 +81,32 @@ class EventAdmin(LongList, ReadOnlyAdmin):
 class NotificationAdmin(LongList, ReadOnlyAdmin):
     empty_text = (
         "A notification is one message to one address. Failed runs and disabled schedules send "
-        "them to the schedule's author, where the schedule's alerts are on."
+        "them to the schedule's author and to the project's channels."
     )
-    list_display = ("subject", "channel", "address", "state", "attempts", "error", "made_at")
-    list_select_related = ("event",)
-    list_filter = (MadeFilter, "status", "channel")
-    fields = (
-        "event",
-        "channel",
+    list_display = (
+        "subject",
+        "kind",
         "address",
         "state",
         "attempts",
+        "error",
+        "made_at",
+        "row_buttons",
+    )
+    list_select_related = ("event", "channel")
+    list_filter = (MadeFilter, "status", "kind")
+    buttons = (
+        Button(
+            "replay", "Send again", "replay", when=lambda row: row.status not in NOTIFICATION_OPEN
+        ),
+    )
+    fields = (
+        "event",
+        "kind",
+        "channel",
+        "address",
+        "state",
+        "history",
         "error_message",
         "due",
         "sent",
@@ -86,12 +114,29 @@ class NotificationAdmin(LongList, ReadOnlyAdmin):
         "user",
         "made_at",
     )
-    readonly_fields = ("state", "made_at", "due", "sent")
+    readonly_fields = ("state", "made_at", "due", "sent", "history")
     due = instant("not_before", "Not before")
     sent = instant("sent_at", "Sent")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).select_related("event", "project", "user")
+        return super().get_queryset(request).select_related("event", "channel", "project", "user")
+
+    def replay(self, request: HttpRequest, notification: Notification) -> Said:
+        actor = actor_in(request, notification.project)
+        deliveries.replay(actor, notification, now=clock.database_now())
+        return Said(f"{notification.event} is sent again to {notification.address}.")
+
+    @admin.display(description="Attempts")
+    def history(self, notification: Notification) -> SafeString | str:
+        rows = (
+            (
+                words.utc(attempt.started_at),
+                words.label(attempt.outcome, _OUTCOMES.get(attempt.outcome, "danger")),
+                attempt.error_message or words.milliseconds(attempt.duration_ms),
+            )
+            for attempt in notification.history.all()
+        )
+        return format_html_join("", "<div>{} {} {}</div>", rows) or words.NOTHING
 
     @admin.display(description="Event")
     def subject(self, notification: Notification) -> str:

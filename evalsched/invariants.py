@@ -71,13 +71,18 @@ def _incomplete(now: datetime) -> int:
 
 
 def table_bytes() -> dict[str, int]:
-    """Return the size of our tables with their indexes."""
+    """Return the size of our tables with their indexes, those by day as one."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT relname, pg_total_relation_size(oid) FROM pg_class
-            WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
-                AND relname ~ '^(access|alerts|batches|evalsched)_'
+            SELECT coalesce(whole.relname, part.relname),
+                sum(pg_total_relation_size(part.oid))::bigint
+            FROM pg_class part
+            LEFT JOIN pg_inherits ON inhrelid = part.oid
+            LEFT JOIN pg_class whole ON whole.oid = inhparent
+            WHERE part.relkind = 'r' AND part.relnamespace = 'public'::regnamespace
+                AND part.relname ~ '^(access|alerts|batches|evalsched)_'
+            GROUP BY 1
             """
         )
         return dict(cursor.fetchall())

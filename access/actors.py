@@ -35,7 +35,9 @@ class Actor:
         Raises:
             Forbidden: with a sentence that names what is missing.
         """
-        if scope not in self.scopes:
+        # Who may write may report traces as well; `ingest` alone is for programs.
+        held = self.scopes | {Scope.INGEST} if Scope.WRITE in self.scopes else self.scopes
+        if scope not in held:
             raise Forbidden(f"This API key lacks the scope '{scope}'. Make a key that has it.")
         if _ORDER.index(self.role) < _ORDER.index(role):
             raise Forbidden(

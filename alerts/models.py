@@ -9,6 +9,17 @@ from access.isolation import owned_key
 from access.models import Owned
 from access.secrets import SecretField
 from access.states import StatefulQuerySet
+from alerts import rule_models, trace_models
+
+AlertRule = rule_models.AlertRule
+RuleState = rule_models.RuleState
+EvaluationPass = rule_models.EvaluationPass
+RuleEvaluation = rule_models.RuleEvaluation
+Alert = rule_models.Alert
+Trace = trace_models.Trace
+DirtyMinute = trace_models.DirtyMinute
+Rollup = trace_models.Rollup
+LateArrival = trace_models.LateArrival
 
 
 class AlertType(models.TextChoices):

@@ -16,7 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
-from batches import budgets, endings
+from batches import budgets, endings, recording
 from batches.batches import CALLS_PER_WORKER
 from batches.models import BATCH_OPEN, Batch, BatchStatus, Job, JobOutcome, JobStatus
 
@@ -306,6 +306,7 @@ def _take_in(batch: Batch, results: Sequence[Result], now: datetime) -> None:
         for result in written:
             _spend_on_judges(batch, result.unknown_judge_cost)
     batch.save(update_fields=[*_COUNTERS, "running", "reserved_cost", "updated_at"])
+    recording.record(batch, [result.claim.job_id for result in written], now=now)
     errors = [(result.error_class, result.error_message) for result in written]
     if endings.if_hopeless(batch, errors, now):
         batch.refresh_from_db(fields=["status"])

@@ -32,6 +32,7 @@ from tests import servers
 PARTS = (
     *("batches", "faulty", "allowances", "fairness", "lists"),
     *("dispatch", "imports", "calibration", "results"),
+    *("traces", "rules"),
 )
 APPS = ("access", "alerts", "batches", "evalsched")
 RESULTS = Path(__file__).parent / "results"

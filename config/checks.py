@@ -61,7 +61,10 @@ def numbers_are_sensible(**_: Any) -> list[CheckMessage]:
         "EVALSCHED_EXPERIMENT_MAX_PER_USER",
         "EVALSCHED_RATE_LIMIT_READS",
         "EVALSCHED_RATE_LIMIT_WRITES",
+        "EVALSCHED_RATE_LIMIT_INGEST",
         "EVALSCHED_MAX_BODY_BYTES",
+        "EVALSCHED_MAX_BODY_TRACES_BYTES",
+        "EVALSCHED_TRACE_RETENTION_DAYS",
     ]
     found: list[CheckMessage] = [
         Error(f"{name} must be 1 or more.", id="evalsched.E010")
@@ -72,6 +75,12 @@ def numbers_are_sensible(**_: Any) -> list[CheckMessage]:
         found.append(
             Error("EVALSCHED_MIN_COVERAGE_PERCENT must lie in 0..100.", id="evalsched.E011")
         )
+    if settings.EVALSCHED_TRACE_CONTENT not in {"off", "truncated", "full"}:
+        found.append(
+            Error("EVALSCHED_TRACE_CONTENT is off, truncated or full.", id="evalsched.E013")
+        )
+    if not 0 <= settings.EVALSCHED_ALERT_DELAY_SECONDS <= 60:  # noqa: PLR2004
+        found.append(Error("EVALSCHED_ALERT_DELAY_SECONDS must lie in 0..60.", id="evalsched.E014"))
     if settings.EVALSCHED_LOG_FORMAT not in {"json", "console"}:
         found.append(Error("EVALSCHED_LOG_FORMAT is json or console.", id="evalsched.E012"))
     return found

@@ -252,6 +252,9 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
             "title": "Alerts",
             "separator": True,
             "items": [
+                _item("Alerts", "crisis_alert", "admin:alerts_alert_changelist"),
+                _item("Alert rules", "rule", "admin:alerts_alertrule_changelist"),
+                _item("Traces", "timeline", "admin:alerts_trace_changelist"),
                 _item("Events", "campaign", "admin:alerts_event_changelist"),
                 _item("Notifications", "mail", "admin:alerts_notification_changelist"),
                 _item("Channels", "outgoing_mail", "admin:alerts_channel_changelist"),

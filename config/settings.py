@@ -56,9 +56,12 @@ EVALSCHED_PRIVATE_HOSTS = env.list("EVALSCHED_PRIVATE_HOSTS", default=[])
 # The largest body a request may have; imports have a limit of their own.
 EVALSCHED_MAX_BODY_BYTES = env.int("EVALSCHED_MAX_BODY_BYTES", 2 * 1024 * 1024)
 EVALSCHED_MAX_BODY_IMPORT_BYTES = env.int("EVALSCHED_MAX_BODY_IMPORT_BYTES", 50 * 1024 * 1024)
+# Before and after decompression. Source: OTLP's recommendation.
+EVALSCHED_MAX_BODY_TRACES_BYTES = env.int("EVALSCHED_MAX_BODY_TRACES_BYTES", 64 * 1024 * 1024)
 DATA_UPLOAD_MAX_MEMORY_SIZE = EVALSCHED_MAX_BODY_IMPORT_BYTES
 EVALSCHED_RATE_LIMIT_READS = env.int("EVALSCHED_RATE_LIMIT_READS", 600)
 EVALSCHED_RATE_LIMIT_WRITES = env.int("EVALSCHED_RATE_LIMIT_WRITES", 120)
+EVALSCHED_RATE_LIMIT_INGEST = env.int("EVALSCHED_RATE_LIMIT_INGEST", 6000)
 EVALSCHED_RATE_LIMIT_LOGINS = env.int("EVALSCHED_RATE_LIMIT_LOGINS", 10)
 
 # --- Application --------------------------------------------------------------------------------
@@ -204,6 +207,9 @@ EVALSCHED_EXPERIMENT_MAX_PER_USER = env.int("EVALSCHED_EXPERIMENT_MAX_PER_USER",
 EVALSCHED_RESULT_RETENTION_DAYS = env.int("EVALSCHED_RESULT_RETENTION_DAYS", 180)
 EVALSCHED_EVALUATION_RETENTION_DAYS = env.int("EVALSCHED_EVALUATION_RETENTION_DAYS", 30)
 EVALSCHED_MAX_CONSECUTIVE_FAILURES = env.int("EVALSCHED_MAX_CONSECUTIVE_FAILURES", 3)
+EVALSCHED_TRACE_RETENTION_DAYS = env.int("EVALSCHED_TRACE_RETENTION_DAYS", 30)
+EVALSCHED_TRACE_CONTENT = env.str("EVALSCHED_TRACE_CONTENT", "truncated")
+EVALSCHED_ALERT_DELAY_SECONDS = env.int("EVALSCHED_ALERT_DELAY_SECONDS", 8)
 EVALSCHED_MIN_COVERAGE_PERCENT = env.int("EVALSCHED_MIN_COVERAGE_PERCENT", 80)
 EVALSCHED_LOG_FORMAT = env.str("EVALSCHED_LOG_FORMAT", "json")
 EVALSCHED_LOG_LEVEL = env.str("EVALSCHED_LOG_LEVEL", "INFO")
@@ -254,6 +260,11 @@ SPECTACULAR_SETTINGS = {
         "JobStatusEnum": "batches.models.JobStatus",
         "RunStatusEnum": "evalsched.models.RunStatus",
         "MemberRoleEnum": "access.models.Role",
+        "AlertStatusEnum": "alerts.rule_models.AlertStatus",
+        "EvaluationStatusEnum": "alerts.rule_models.EvaluationPass.Status",
+        "HealthEnum": "alerts.rule_models.Health",
+        "RuleStateEnum": "alerts.rule_models.RuleStatus",
+        "TraceStatusEnum": "alerts.trace_models.TraceStatus",
         "MessageRoleEnum": ["system", "user", "assistant"],
     },
     # Where a choice may be null the schema has to say so.

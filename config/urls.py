@@ -7,6 +7,7 @@ from django.views.decorators.cache import cache_page
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from access import login_pages
+from alerts.otlp_views import OtlpTraces
 from config import health, metrics
 
 # What answers without credentials; a test holds every other route to asking for them.
@@ -27,6 +28,7 @@ urlpatterns = [
     path("api/", include("alerts.urls")),
     path("api/", include("batches.urls")),
     path("api/", include("evalsched.urls")),
+    path("v1/traces", OtlpTraces.as_view()),
     path("admin/", admin.site.urls),
     path("", login_pages.home, name="home"),
     *login_pages.ROUTES,

@@ -7,6 +7,7 @@ from django.db import connection
 from django.db.models import Count, Exists, F, OuterRef, Q
 
 from access import heartbeats
+from alerts import evaluations
 from alerts.models import Notification, NotificationStatus
 from batches.models import JOB_OPEN, Batch, BatchStatus, Job, JobStatus
 from evalsched import schedules
@@ -47,6 +48,7 @@ def broken(now: datetime) -> dict[str, int]:
         "runs_past_their_deadline_over_60_s": Run.objects.filter(
             status=RunStatus.RUNNING, deadline_at__lt=now - _MINUTE
         ).count(),
+        "projects_not_evaluated_over_3_min": evaluations.overdue(now),
         "notifications_late_over_5_min": Notification.objects.filter(
             status=NotificationStatus.PENDING, not_before__lt=now - 5 * _MINUTE
         ).count(),
@@ -68,13 +70,18 @@ def _incomplete(now: datetime) -> int:
 
 
 def table_bytes() -> dict[str, int]:
-    """Return the size of our tables with their indexes."""
+    """Return the size of our tables with their indexes, those by day as one."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT relname, pg_total_relation_size(oid) FROM pg_class
-            WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
-                AND relname ~ '^(access|alerts|batches|evalsched)_'
+            SELECT coalesce(whole.relname, part.relname),
+                sum(pg_total_relation_size(part.oid))::bigint
+            FROM pg_class part
+            LEFT JOIN pg_inherits ON inhrelid = part.oid
+            LEFT JOIN pg_class whole ON whole.oid = inhparent
+            WHERE part.relkind = 'r' AND part.relnamespace = 'public'::regnamespace
+                AND part.relname ~ '^(access|alerts|batches|evalsched)_'
+            GROUP BY 1
             """
         )
         return dict(cursor.fetchall())

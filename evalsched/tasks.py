@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from access import clock
+from alerts import evaluations
 from evalsched import ticks
 from evalsched.runs import TICK
 
@@ -10,6 +11,12 @@ from evalsched.runs import TICK
 @shared_task(name=TICK)
 def tick() -> None:
     ticks.tick(clock.database_now())
+
+
+@shared_task(name="evalsched.evaluate")
+def evaluate() -> None:
+    """The tick does it as well; this entry comes each second, so that it is done in time."""
+    evaluations.evaluate(clock.database_now())
 
 
 @shared_task(name="evalsched.sweep")

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from access import heartbeats, idempotency
-from alerts import deliveries
+from alerts import deliveries, evaluations, history, rollups, rulebook, traces
 from batches import fetching, rescues
 from evalsched import dispatch, invariants, pulse, retention, runs
 
@@ -25,6 +25,7 @@ def tick(now: datetime) -> None:
         rescues.free_lost,
         rescues.wake_idle,
         fetching.rescue,
+        evaluations.evaluate,
         deliveries.rescue,
         invariants.scan,
     )
@@ -37,7 +38,22 @@ def tick(now: datetime) -> None:
 
 
 def sweep(now: datetime) -> None:
-    """Forget what nobody may ask for again."""
-    idempotency.forget_old(now)
+    """Forget what nobody may ask for again, and make room for the days to come."""
+    steps = (
+        idempotency.forget_old,
+        traces.keep_days,
+        rollups.forget_old,
+        history.keep_days,
+        rulebook.forget_groups,
+        retention.forget_old,
+        _forget_heartbeats,
+    )
+    for step in steps:
+        try:
+            step(now)
+        except Exception:
+            logger.exception("step of the sweep failed", step=step.__qualname__)
+
+
+def _forget_heartbeats(now: datetime) -> None:
     heartbeats.forget_old(now - timedelta(days=1))
-    retention.forget_old(now)

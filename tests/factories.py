@@ -4,12 +4,15 @@ import itertools
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
+
+from django.db import transaction
 
 from access import keys, projects
 from access.actors import ALL_SCOPES, Actor
 from access.models import ApiKey, Membership, Project, Role, Scope, User
-from alerts import directory, notifications, preferences
+from alerts import directory, history, notifications, partitions, preferences, rulebook, traces
 from alerts.models import (
     AlertType,
     Attempt,
@@ -19,7 +22,11 @@ from alerts.models import (
     Event,
     Notification,
     Preference,
+    Trace,
 )
+from alerts.rule_models import Alert, AlertRule, Health, RuleEvaluation, RuleState, RuleStatus
+from alerts.trace_models import TraceSource, TraceStatus
+from alerts.traces import Span
 from batches import agents, batches, documents, endpoints, experiments, suites
 from batches.batches import Config
 from batches.cases import CaseDraft, draft
@@ -270,6 +277,100 @@ def make_notification(event: Event | None = None, **fields: Any) -> Notification
     )
     notification.save(force_insert=True)
     return notification
+
+
+def make_span(number: int = 1, *, ended_at: datetime = NOW, **fields: Any) -> Span:
+    """Make a span of 100 ms; `number` makes it another one."""
+    wanted: dict[str, Any] = {
+        "trace_id": f"{number:032x}",
+        "span_id": f"{number:016x}",
+        "parent_span_id": "",
+        "span_name": "chat demo",
+        "operation": "chat",
+        "model": "demo",
+        "model_requested": "",
+        "provider": "demo",
+        "status": TraceStatus.SUCCESS,
+        "error_type": "",
+        "latency_ms": 100.0,
+        "ttft_ms": None,
+        "input_tokens": None,
+        "cached_tokens": None,
+        "output_tokens": None,
+        "total_tokens": None,
+        "cost": None,
+        "cost_source": "",
+        "attributes": {},
+    }
+    wanted |= fields
+    length = timedelta(milliseconds=wanted["latency_ms"])
+    return Span(**({"started_at": ended_at - length, "ended_at": ended_at} | wanted))
+
+
+def store_spans(
+    actor: Actor,
+    spans: Sequence[Span],
+    *,
+    now: datetime | None = None,
+    source: TraceSource = TraceSource.INGEST,
+) -> int:
+    """Store spans of any day; `now` is when they came, at the end of the last one if left out."""
+    partitions.make(traces.TABLE, {span.ended_at.date() for span in spans})
+    now = now or max(span.ended_at for span in spans)
+    with transaction.atomic():
+        return traces.store(actor.project.pk, actor.user.pk, spans, now=now, source=source)
+
+
+def make_trace(actor: Actor | None = None, **fields: Any) -> Trace:
+    actor = actor or make_actor()
+    span = make_span(next(_numbers), **fields)
+    store_spans(actor, [span])
+    return Trace.objects.get(project=actor.project, span_id=span.span_id)
+
+
+def make_rule(actor: Actor | None = None, *, now: datetime = NOW, **fields: Any) -> AlertRule:
+    """Make a rule that fires where a span of the last five minutes took longer than 500 ms."""
+    partitions.make(history.TABLE, {now.date(), now.date() + timedelta(days=1)})
+    wanted = {
+        "rule_name": f"Rule {next(_numbers)}",
+        "metric_type": "latency",
+        "aggregation_method": "max",
+        "comparison_operator": ">",
+        "threshold_value": Decimal(500),
+        "time_window_minutes": 5,
+    }
+    return rulebook.create(actor or make_actor(), now=now, **(wanted | fields))
+
+
+def make_alert(rule: AlertRule | None = None, **fields: Any) -> Alert:
+    """Make an open episode, with the state that goes with it."""
+    rule = rule or make_rule()
+    own = {"project_id": rule.project_id, "user_id": rule.user_id, "rule": rule}
+    RuleState(state=RuleStatus.FIRING, **own).save(force_insert=True)
+    alert = Alert(**(own | {"severity": rule.severity, "started_at": NOW} | fields))
+    alert.save(force_insert=True)
+    return alert
+
+
+def make_evaluation(rule: AlertRule | None = None, **fields: Any) -> RuleEvaluation:
+    rule = rule or make_rule()
+    wanted = {
+        "first_minute": NOW,
+        "last_minute": NOW,
+        "threshold_value": 500,
+        "window_minutes": 5,
+        "sample_count": 1,
+        "metric_value": 100,
+        "triggered": False,
+        "state": RuleStatus.INACTIVE,
+        "health": Health.OK,
+        "evaluated_at": NOW,
+    }
+    row = RuleEvaluation(
+        project_id=rule.project_id, user_id=rule.user_id, rule_id=rule.pk, **(wanted | fields)
+    )
+    row.save(force_insert=True)
+    return row
 
 
 def make_channel(actor: Actor | None = None, **fields: Any) -> Channel:

@@ -102,7 +102,7 @@ def beat(directory: Path, **environment: str) -> Iterator[Running]:
 
 @contextmanager
 def web(directory: Path, **environment: str) -> Iterator[tuple[int, Running]]:
-    """Run the web process as production does; yield its port and the process."""
+    """Run the web process as production does until it listens; yield its port and the process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -112,7 +112,13 @@ def web(directory: Path, **environment: str) -> Iterator[tuple[int, Running]]:
         *("--preload", "--log-level", "warning"),
     )
     with _running(command, directory / "web.log", environment) as running:
+        until(lambda: _listens(port), what=running.said)
         yield port, running
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
@@ -155,8 +161,8 @@ def ticking(every_seconds: float = 0.3) -> Iterator[None]:
 
 def make_beats_entries() -> None:
     """Make beat's entries again, as the migration made them: emptying the tables took them."""
-    migration = import_module("evalsched.migrations.0003_beat")
-    migration.make_entries(apps, None)
+    import_module("evalsched.migrations.0003_beat").make_entries(apps, None)
+    import_module("alerts.migrations.0009_beat").make_entry(apps, None)
 
 
 def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -28,6 +28,9 @@ _TIMES = {
     "EVALSCHED_TICK_SECONDS": "1",
     "EVALSCHED_LEASE_SECONDS": "3",
     "EVALSCHED_SLICE_SECONDS": "2",
+    # Days of partitioned tables, each of which is emptied after many a test.
+    "EVALSCHED_TRACE_RETENTION_DAYS": "2",
+    "EVALSCHED_EVALUATION_RETENTION_DAYS": "2",
 }
 
 

@@ -1,11 +1,13 @@
 """Filters that say when they are not understood."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
+from django_filters.fields import IsoDateTimeField
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework.request import Request
 
@@ -20,7 +22,8 @@ class Filters(DjangoFilterBackend):
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: Any) -> Any:
         filters = self.get_filterset_class(view, queryset)
-        known = sorted(OF_EVERY_LIST | set(filters.base_filters if filters else ()))
+        of_pages: frozenset[str] = getattr(view.pagination_class, "parameters", frozenset())
+        known = sorted(OF_EVERY_LIST | of_pages | set(filters.base_filters if filters else ()))
         for name in request.query_params:
             if name not in known:
                 raise Invalid.field(name, f"This is not one of: {', '.join(known)}.")
@@ -42,3 +45,19 @@ class YesOrNo(django_filters.BooleanFilter):
     """`true` or `false`. The library's own takes anything else for no filter at all."""
 
     field_class = _YesOrNoField
+
+
+class _InstantField(IsoDateTimeField):
+    def to_python(self, value: Any) -> datetime | None:
+        found: datetime | None = super().to_python(value)
+        try:
+            # PostgreSQL knows no offsets of a day and more.
+            return None if found is None else found.astimezone(UTC)
+        except OverflowError:
+            raise ValidationError("This is out of range.") from None
+
+
+class Instant(django_filters.IsoDateTimeFilter):
+    """A time as ISO 8601, in any offset."""
+
+    field_class = _InstantField

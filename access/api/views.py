@@ -69,15 +69,19 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
         self.actor = request.auth
         structlog.contextvars.bind_contextvars(user_id=str(self.actor.user.pk))
         safe = request.method in _SAFE
-        kind, limit = (
-            ("read", settings.EVALSCHED_RATE_LIMIT_READS)
-            if safe
-            else ("write", settings.EVALSCHED_RATE_LIMIT_WRITES)
-        )
+        kind, limit = self._limit(safe)
         rate_limits.spend(kind, self.actor.principal, per_minute=limit)
         if self.project_argument:
             self.actor = self._in_project_of_path(self.actor, kwargs[self.project_argument])
         self._authorise(safe)
+
+    def _limit(self, safe: bool) -> tuple[str, int]:
+        """Return what is counted, and how many of it a minute are too many."""
+        if safe:
+            return "read", settings.EVALSCHED_RATE_LIMIT_READS
+        if self.write_scope == Scope.INGEST:
+            return "ingest", settings.EVALSCHED_RATE_LIMIT_INGEST
+        return "write", settings.EVALSCHED_RATE_LIMIT_WRITES
 
     def _authorise(self, safe: bool) -> None:
         scope, role = (Scope.READ, Role.VIEWER) if safe else (self.write_scope, self.write_role)

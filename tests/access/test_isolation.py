@@ -1,6 +1,7 @@
 """The database's half of isolation: what PostgreSQL holds, whatever the queries above it say."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,23 @@ from access.actors import Actor
 from access.ids import uuid7
 from access.isolation import API_ROLE, acting_in
 from access.models import ApiKey, AuditEvent, IdempotencyKey, Membership, Owned, Project, Role
-from alerts.models import Attempt, Channel, Event, Notification, Preference
+from alerts import rollups
+from alerts.models import (
+    Alert,
+    AlertRule,
+    Attempt,
+    Channel,
+    DirtyMinute,
+    EvaluationPass,
+    Event,
+    LateArrival,
+    Notification,
+    Preference,
+    Rollup,
+    RuleEvaluation,
+    RuleState,
+    Trace,
+)
 from batches import experiments
 from batches.models import (
     Agent,
@@ -30,11 +47,13 @@ from tests.factories import (
     NOW,
     make_actor,
     make_agent,
+    make_alert,
     make_attempt,
     make_batch,
     make_channel,
     make_document,
     make_endpoint,
+    make_evaluation,
     make_event,
     make_experiment,
     make_job,
@@ -42,9 +61,11 @@ from tests.factories import (
     make_member,
     make_notification,
     make_preference,
+    make_rule,
     make_run,
     make_schedule,
     make_suite,
+    make_trace,
 )
 
 pytestmark = pytest.mark.django_db
@@ -67,26 +88,61 @@ def _make_tombstone(actor: Actor) -> Tombstone:
     return Tombstone.objects.get(batch_id=batch.pk)
 
 
+def _make_dirty_minute(actor: Actor) -> DirtyMinute:
+    make_trace(actor)
+    return DirtyMinute.objects.filter(project=actor.project)[0]
+
+
+def _make_rollup(actor: Actor) -> Rollup:
+    make_trace(actor)
+    later = NOW + timedelta(minutes=1)
+    rollups.pack(actor.project.pk, before=later, judged=None, now=later)
+    return Rollup.objects.get(project=actor.project)
+
+
+def _make_late_arrival(actor: Actor) -> LateArrival:
+    row = LateArrival(project=actor.project, minute=NOW, packed_at=NOW, count=1)
+    row.save(force_insert=True)
+    return row
+
+
+def _make_pass(actor: Actor) -> EvaluationPass:
+    row = EvaluationPass(
+        project=actor.project, minute=NOW, status=EvaluationPass.Status.SKIPPED, evaluated_at=NOW
+    )
+    row.save(force_insert=True)
+    return row
+
+
 MAKE: dict[type[models.Model], Callable[[Actor], models.Model]] = {
     Agent: make_agent,
+    Alert: lambda actor: make_alert(make_rule(actor)),
+    AlertRule: make_rule,
     ApiKey: lambda actor: make_key(actor)[0],
     Attempt: lambda actor: make_attempt(make_notification(make_event(actor))),
     AuditEvent: _make_audit_event,
     Batch: make_batch,
     Document: make_document,
+    DirtyMinute: _make_dirty_minute,
+    EvaluationPass: _make_pass,
     Channel: make_channel,
     Event: make_event,
     IdempotencyKey: _make_idempotency_key,
     Job: lambda actor: make_job(make_batch(actor)),
+    LateArrival: _make_late_arrival,
     Membership: lambda actor: Membership.objects.get(project=actor.project, user=actor.user),
     ModelEndpoint: make_endpoint,
     Notification: lambda actor: make_notification(make_event(actor)),
+    Rollup: _make_rollup,
+    RuleEvaluation: lambda actor: make_evaluation(make_rule(actor)),
+    RuleState: lambda actor: make_alert(make_rule(actor)).rule.states.all()[0],
     Preference: make_preference,
     Run: lambda actor: make_run(make_schedule(actor), batch=make_batch(actor)),
     Schedule: make_schedule,
     TestCase: lambda actor: make_suite(actor).cases.all()[0],
     TestSuite: make_suite,
     Tombstone: _make_tombstone,
+    Trace: make_trace,
 }
 
 
@@ -322,12 +378,12 @@ def test_in_my_project_no_row_can_be_put_into_theirs(
     model: type[models.Model], mine: Actor, theirs: Actor
 ) -> None:
     row = MAKE[model](theirs)
-    row.pk = None if isinstance(row, Job) else uuid7()
+    row.pk = None if isinstance(row._meta.pk, models.BigAutoField) else uuid7()
     row._state.adding = True
 
     with (
         acting_in(mine.project.pk, mine.user.pk),
-        pytest.raises(DatabaseError, match="row-level security"),
+        pytest.raises(DatabaseError, match=r"row-level security|permission denied"),
         transaction.atomic(),
     ):
         row.save(force_insert=True)

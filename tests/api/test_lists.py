@@ -18,10 +18,12 @@ from tests.clients import Api, with_key, with_session
 from tests.factories import (
     NOW,
     make_agent,
+    make_alert,
     make_batch,
     make_channel,
     make_document,
     make_endpoint,
+    make_evaluation,
     make_event,
     make_execution,
     make_experiment,
@@ -30,9 +32,11 @@ from tests.factories import (
     make_model_run,
     make_notification,
     make_project,
+    make_rule,
     make_run,
     make_schedule,
     make_suite,
+    make_trace,
 )
 
 # The path of each list, and what puts another row into it.
@@ -49,6 +53,9 @@ LISTS: dict[str, Row] = {
     "test-suites": lambda actor, _: make_suite(actor, cases=1),
     "batches": lambda actor, _: make_batch(actor),
     "scheduled-evaluations": _schedule_row,
+    "analytics/traces": lambda actor, number: make_trace(actor, model=f"m{number}"),
+    "analytics/alert-rules": lambda actor, _: make_rule(actor),
+    "alerts": lambda actor, _: make_alert(make_rule(actor)),
     "audit": lambda actor, _: audit.record(actor, "test.happened", actor.project),
     "projects": lambda actor, _: make_project(actor.user),
     "keys": lambda actor, _: make_key(actor),
@@ -121,10 +128,18 @@ def _executions(actor: Actor, count: int) -> str:
     return f"scheduled/{model_run.pk}/executions"
 
 
+def _evaluations(actor: Actor, count: int) -> str:
+    rule = make_rule(actor)
+    for number in range(count):
+        minute = NOW + timedelta(minutes=number)
+        make_evaluation(rule, first_minute=minute, last_minute=minute, metric_value=number)
+    return f"analytics/alert-rules/{rule.pk}/evaluations"
+
+
 # What makes a list below a row, with so many rows, and returns its path.
 INNER: list[Callable[[Actor, int], str]] = [
     *(_cases, _results, _runs),
-    *(_cases_of_batch, _compared, _executions),
+    *(_cases_of_batch, _compared, _executions, _evaluations),
 ]
 
 

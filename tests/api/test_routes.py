@@ -26,11 +26,13 @@ from tests.factories import (
     NOW,
     make_actor,
     make_agent,
+    make_alert,
     make_attempt,
     make_batch,
     make_channel,
     make_document,
     make_endpoint,
+    make_evaluation,
     make_event,
     make_execution,
     make_experiment,
@@ -38,9 +40,11 @@ from tests.factories import (
     make_member,
     make_model_run,
     make_notification,
+    make_rule,
     make_run,
     make_schedule,
     make_suite,
+    make_trace,
     make_user,
 )
 
@@ -54,7 +58,8 @@ class Call:
 
     `answers` is what somebody else gets: `refused` (404, or 400 where a field of the body or the
     query is to blame), `empty` (a list without anything of theirs), `own` (it works, and concerns
-    the caller's own project only) or `nobodys` (it concerns no rows at all).
+    the caller's own project only), `taken` (the same, of what is not shown again) or `nobodys` (it
+    concerns no rows at all).
     """
 
     method: str
@@ -72,6 +77,15 @@ class Call:
 _SCHEDULE = {"name": "Mine", "schedule_type": "hourly"}
 _MODEL = {"name": "Mine", "provider": "demo", "model": "demo"}
 _CASE = {"key": "mine", "prompt": "Hello"}
+_TRACE = {"span_name": "chat", "latency_ms": 5, "status": "success"}
+_RULE = {
+    "rule_name": "Mine",
+    "metric_type": "latency",
+    "threshold_value": 1,
+    "comparison_operator": ">",
+    "time_window_minutes": 5,
+    "aggregation_method": "max",
+}
 _CHANNEL = {"kind": "email", "name": "Mine", "configuration": {"address": "me@example.org"}}
 _PREFERENCE = {"alert_type": "job_failed", "channel": "email", "enabled": False}
 _MODEL_RUN = {"schedule": "0 * * * *", "parameters": {"prompt": "Hello"}}
@@ -245,11 +259,29 @@ CALLS = [
     Call("DELETE", "scheduled/{model_run}"),
     Call("POST", "scheduled/{model_run}/trigger"),
     Call("GET", "scheduled/{model_run}/executions"),
+    Call("GET", "analytics/traces", "empty"),
+    Call("GET", "analytics/traces?model=Model of Antarctica", "empty"),
+    Call("POST", "analytics/traces", "taken", _TRACE | {"project_id": "{project}"}),
+    Call("GET", "analytics/alert-rules", "own"),
+    Call("POST", "analytics/alert-rules", "own", _RULE | {"project_id": "{project}"}),
+    Call("GET", "analytics/alert-rules/{rule}"),
+    Call("PATCH", "analytics/alert-rules/{rule}", body={"rule_name": "Taken"}),
+    Call("DELETE", "analytics/alert-rules/{rule}"),
+    Call("GET", "analytics/alert-rules/{rule}/evaluations"),
+    Call("POST", "analytics/alert-rules/{rule}/preview", body={"minutes": 5}),
+    Call("POST", "analytics/alert-rules/{rule}/test"),
+    Call("GET", "alerts", "empty"),
+    Call("GET", "alerts?rule_id={rule}", "empty"),
+    Call("GET", "alerts/{alert}"),
+    Call("POST", "alerts/{alert}/acknowledge"),
+    Call("POST", "alerts/{alert}/resolve"),
 ]
 
 # What answers without credentials, besides config.urls.OPEN: the way to the admin, which asks for
 # a login of its own.
 OPEN_BESIDES = {""}
+# An `ApiView` that speaks to exporters in their own way; see test_otlp.py.
+OTHER_PROTOCOLS = {"v1/traces"}
 
 
 @dataclass(frozen=True)
@@ -279,6 +311,10 @@ def world(db: None) -> World:
     schedule = make_schedule(victim, suite=suite, endpoint=endpoint, name=f"Schedule of {MARK}")
     batch = make_batch(victim, suite=suite, endpoint=endpoint, name=f"Batch of {MARK}")
     own_suite, own_endpoint = make_suite(caller), make_endpoint(caller)
+    make_notification(make_event(victim, subject=MARK))
+    make_trace(victim, model=f"Model of {MARK}")
+    alert = make_alert(make_rule(victim, rule_name=f"Rule of {MARK}"))
+    make_evaluation(alert.rule)
     channel = make_channel(victim, name=f"Channel of {MARK}", url=f"https://{MARK}.example/hook")
     event = make_event(victim, subject=MARK)
     notification = make_notification(event, channel=channel, address=MARK)
@@ -303,6 +339,8 @@ def world(db: None) -> World:
         "run": make_run(schedule, batch=batch),
         "model_run": model_run,
         "execution": make_execution(model_run),
+        "rule": alert.rule,
+        "alert": alert,
         "own_project": caller.project,
         "own_suite": own_suite,
         "own_endpoint": own_endpoint,
@@ -344,7 +382,9 @@ def _api_routes() -> dict[str, type[ApiView]]:
     return {
         route: view
         for route, pattern in _routes()
-        if (view := _view_class(pattern)) and issubclass(view, ApiView)
+        if (view := _view_class(pattern))
+        and issubclass(view, ApiView)
+        and route not in OTHER_PROTOCOLS
     }
 
 
@@ -455,7 +495,8 @@ def test_every_other_route_is_known_to_be_open_or_asks_for_a_login() -> None:
     unknown = [
         f"/{route} is neither an ApiView, nor a Page, nor in config.urls.OPEN."
         for route, _ in _routes()
-        if route not in {*_api_routes(), *open_routes} and not route.startswith(("admin/", "demo/"))
+        if route not in {*_api_routes(), *open_routes, *OTHER_PROTOCOLS}
+        and not route.startswith(("admin/", "demo/"))
     ]
 
     assert unknown == []

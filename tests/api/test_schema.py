@@ -32,6 +32,7 @@ from tests.factories import (
     NOW,
     make_actor,
     make_agent,
+    make_alert,
     make_batch,
     make_channel,
     make_document,
@@ -41,6 +42,7 @@ from tests.factories import (
     make_key,
     make_model_run,
     make_notification,
+    make_rule,
     make_run,
     make_schedule,
     make_suite,
@@ -240,7 +242,7 @@ TAKEN: dict[str, dict[str, Any]] = {
     "/batch-testing/run": {"config": {"test_suite_id": "", "model_id": ""}},
     "/scheduled": _MODEL_RUN,
     "/{model_run_id}": _MODEL_RUN,
-    "/preview": {"schedule_type": "hourly"},
+    "/scheduled-evaluations/preview": {"schedule_type": "hourly"},
     "/backfill": {"start": "2025-01-01T00:00:00Z", "end": "2025-01-01T05:00:00Z"},
 }
 # What has to name something, or be something, for a request to be taken.
@@ -275,7 +277,9 @@ def trial(transactional_db: None, settings: Settings) -> Trial:
         "project_id": actor.project,
         "member_id": actor.user.memberships.all()[0],
         "key_id": make_key(actor)[0],
+        "rule_id": make_rule(actor),
     }
+    things["alert_id"] = make_alert(things["rule_id"])
     for side in ("baseline", "candidate"):
         things[side] = make_batch(actor, suite=suite, endpoint=endpoint)
         assert batches.cancel(things[side], now=NOW)

@@ -1,0 +1,196 @@
+"""Alert rules: the list, the form, and how the value has developed against the threshold."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from access import clock, projects
+from access.admin import words
+from access.admin.base import (
+    Button,
+    DomainAdmin,
+    Said,
+    actor_in,
+    list_url,
+    only_changed,
+    operator,
+)
+from access.admin.forms import DomainForm
+from alerts import announcements, history, rulebook
+from alerts.admin import charts
+from alerts.models import Alert, AlertRule
+
+TONES: dict[str, words.Tone] = {
+    "inactive": "success",
+    "pending": "warning",
+    "firing": "danger",
+    "recovering": "info",
+}
+_CHARTED = 180
+_FIELDS = (
+    *("rule_name", "description", "metric_type", "aggregation_method", "comparison_operator"),
+    *("threshold_value", "time_window_minutes", "model_filter", "operation_filter"),
+    *("status_filter", "source_filter", "group_by", "notify_email", "notify_webhooks"),
+    *("notify_integrations", "cooldown_minutes", "renotify", "for_minutes"),
+    *("keep_firing_minutes", "recovery_threshold", "tolerance", "min_samples", "no_data_mode"),
+    *("severity", "enabled"),
+)
+
+
+class AlertRuleForm(DomainForm):
+    class Meta:
+        model = AlertRule
+        fields = ("project", *_FIELDS)
+
+
+@admin.register(AlertRule)
+class AlertRuleAdmin(DomainAdmin):
+    form = AlertRuleForm
+    empty_text = (
+        "An alert rule looks at the traces of a window each minute and tells when a value goes "
+        "beyond its threshold. Traces come first; then add a rule."
+    )
+    list_display = ("rule_name", "in_words", "state", "last_fired", "project", "row_buttons")
+    list_select_related = ("project",)
+    list_filter = ("enabled", "metric_type", "severity", "project")
+    search_fields = ("rule_name",)
+    ordering = ("rule_name",)
+    buttons = (
+        Button("try_now", "Test", "send"),
+        Button("enable", "Enable", "toggle_on", when=lambda rule: not rule.enabled),
+        Button("disable", "Disable", "pause", when=lambda rule: rule.enabled),
+    )
+    change_form_outer_before_template = "admin/evalsched/rule_head.html"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("states")
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        what = ("rule_name", "description")
+        return (
+            (None, {"fields": what if obj else ("project", *what, "enabled")}),
+            (
+                "Condition",
+                {
+                    "fields": (
+                        ("aggregation_method", "metric_type"),
+                        ("comparison_operator", "threshold_value"),
+                        ("time_window_minutes", "severity"),
+                    )
+                },
+            ),
+            (
+                "What it looks at",
+                {
+                    "fields": (
+                        ("model_filter", "operation_filter"),
+                        ("status_filter", "source_filter", "group_by"),
+                    )
+                },
+            ),
+            (
+                "Who is told",
+                {
+                    "fields": (
+                        ("notify_email", "notify_webhooks", "notify_integrations"),
+                        ("cooldown_minutes", "renotify"),
+                    )
+                },
+            ),
+            (
+                "When it begins and ends",
+                {
+                    "classes": ["collapse"],
+                    "fields": (
+                        ("for_minutes", "keep_firing_minutes"),
+                        ("recovery_threshold", "tolerance"),
+                        ("min_samples", "no_data_mode"),
+                    ),
+                },
+            ),
+        )
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"project": projects.personal_of(operator(request)).pk, "time_window_minutes": 5}
+
+    def goes_with(self, row: Any) -> list[str]:
+        return ["Its history and all of its alerts."]
+
+    def create(self, request: HttpRequest, form: Any) -> AlertRule:
+        values = form.cleaned_data
+        return rulebook.create(
+            actor_in(request, values["project"]),
+            now=clock.database_now(),
+            **{name: values[name] for name in _FIELDS},
+        )
+
+    def change(self, request: HttpRequest, row: Any, form: Any) -> AlertRule:
+        actor = actor_in(request, row.project)
+        fields = only_changed(form, _FIELDS)
+        return rulebook.change(actor, row, now=clock.database_now(), **fields)
+
+    def delete(self, request: HttpRequest, row: Any) -> None:
+        rulebook.delete(actor_in(request, row.project), row)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        rule = kwargs.get("obj")
+        # With errors to correct, the form comes first.
+        if rule is not None and request.method == "GET":
+            context["head"] = {
+                "state": self.state(rule),
+                "condition": announcements.condition(rule),
+                "last_fired": self.last_fired(rule),
+                "warnings": rulebook.warnings(rule),
+            }
+            context["charts"] = _charts(rule)
+            context["alerts_url"] = list_url(Alert, f"?rule__id__exact={rule.pk}")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def try_now(self, request: HttpRequest, rule: AlertRule) -> Said:
+        rulebook.send_test(actor_in(request, rule.project), rule, now=clock.database_now())
+        return Said(f"A test of {rule.rule_name} is on its way.")
+
+    def enable(self, request: HttpRequest, rule: AlertRule) -> Said:
+        return self._switch(request, rule, on=True)
+
+    def disable(self, request: HttpRequest, rule: AlertRule) -> Said:
+        return self._switch(request, rule, on=False)
+
+    def _switch(self, request: HttpRequest, rule: AlertRule, *, on: bool) -> Said:
+        actor = actor_in(request, rule.project)
+        rulebook.change(actor, rule, now=clock.database_now(), enabled=on)
+        return Said(f"{rule.rule_name} is {'enabled' if on else 'disabled'}.")
+
+    @admin.display(description="Condition")
+    def in_words(self, rule: AlertRule) -> str:
+        return announcements.condition(rule)
+
+    @admin.display(description="State")
+    def state(self, rule: AlertRule) -> SafeString:
+        if not rule.enabled:
+            return words.label("disabled")
+        state, health = rulebook.standing(list(rule.states.all()))
+        shown = state if health == "ok" else f"{state}, {health.replace('_', ' ')}"
+        return words.label(shown, "danger" if health == "error" else TONES[state])
+
+    @admin.display(description="Last fired", ordering="last_triggered_at")
+    def last_fired(self, rule: AlertRule) -> SafeString | str:
+        return words.when(rule.last_triggered_at, timezone.now())
+
+
+def _charts(rule: AlertRule) -> list[charts.Chart]:
+    """Draw the rule's value over its last minutes; of its groups the worst."""
+    worst: dict[Any, float | None] = {}
+    pick = min if rule.comparison_operator in {"<", "<="} else max
+    for one in history.of_rule(rule, before=None, limit=_CHARTED):
+        known = [v for v in (worst.get(one.minute), one.metric_value) if v is not None]
+        worst[one.minute] = pick(known) if known else None
+    if not worst:
+        return []
+    title = f"{announcements.condition(rule)}, minute by minute"
+    return [charts.line(title, sorted(worst.items()), threshold=float(rule.threshold_value))]

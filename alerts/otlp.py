@@ -1,0 +1,187 @@
+"""OTLP/HTTP: requests to spans, and answers to bytes. Pure: knows neither HTTP nor the database.
+
+Source: OTLP 1.x, "OTLP/HTTP" and "Failures"; what attributes mean stands in `conventions`.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from alerts import otlp_spans, traces
+from alerts.traces import Span
+
+PROTOBUF = "application/x-protobuf"
+JSON = "application/json"
+
+# An answer must stay under 4 MiB with its text; nobody reads more than this.
+_LONGEST_MESSAGE = 1000
+
+
+class Undecodable(Exception):
+    """The body is not what its content type says. Sending it again would not help."""
+
+
+class Oversized(Exception):
+    """The body is larger than is taken, as sent or once decompressed. Send less at a time."""
+
+
+@dataclass
+class Decoded:
+    """The spans that can be kept, and why the others cannot."""
+
+    spans: list[Span] = field(default_factory=list)
+    rejected: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def reject(self, reason: str) -> None:
+        self.rejected += 1
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
+
+
+def decompress(data: bytes, limit: int) -> bytes:
+    """Return what gzip'd `data` holds, of at most `limit` bytes.
+
+    Raises:
+        Undecodable: it is not gzip, or its end is missing.
+        Oversized: it holds more.
+    """
+    # An honest end says the length, so that an honest bomb costs nothing.
+    if len(data) > 4 and int.from_bytes(data[-4:], "little") > limit:  # noqa: PLR2004
+        raise Oversized
+    # 31: gzip with its header, and nothing else.
+    inflating = zlib.decompressobj(31)
+    try:
+        text = inflating.decompress(data, limit + 1)
+    except zlib.error as error:
+        raise Undecodable(f"The body is not gzip: {error}.") from None
+    if len(text) > limit:
+        raise Oversized
+    if not inflating.eof or inflating.unused_data:
+        raise Undecodable("The body is not one whole gzip stream.")
+    return text
+
+
+def decode(body: bytes, content_type: str, *, now: datetime) -> Decoded:
+    """Return the spans of an ExportTraceServiceRequest in protobuf or JSON.
+
+    Raises:
+        Undecodable: with a sentence.
+    """
+    request = _of_json(body) if content_type == JSON else _of_protobuf(body)
+    decoded = Decoded()
+    bounds = traces.span_of_days(now)
+    for resource_spans in request.resource_spans:
+        service = _service(resource_spans.resource.attributes)
+        for scope_spans in resource_spans.scope_spans:
+            for raw in scope_spans.spans:
+                _take(raw, service, bounds, decoded)
+    return decoded
+
+
+def answer(content_type: str, decoded: Decoded) -> bytes:
+    """Return the body of a 200: empty where all spans were taken."""
+    response = ExportTraceServiceResponse()
+    if decoded.rejected:
+        reasons = sorted(decoded.reasons.items(), key=lambda item: -item[1])
+        text = " ".join(f"{reason} ({count})" for reason, count in reasons)
+        response.partial_success.CopyFrom(
+            ExportTracePartialSuccess(
+                rejected_spans=decoded.rejected, error_message=text[:_LONGEST_MESSAGE]
+            )
+        )
+    if content_type == JSON:
+        return json_format.MessageToJson(response, indent=None).encode()
+    return response.SerializeToString()
+
+
+def failure(content_type: str, code: int, message: str) -> bytes:
+    """Return a google.rpc.Status: field 1 is the code, field 2 the message."""
+    message = message[:_LONGEST_MESSAGE]
+    if content_type == JSON:
+        return json.dumps({"code": code, "message": message}).encode()
+    text = message.encode()
+    return b"\x08" + _varint(code) + b"\x12" + _varint(len(text)) + text
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:  # noqa: PLR2004  seven bits at a time
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _of_protobuf(body: bytes) -> Any:
+    try:
+        return ExportTraceServiceRequest.FromString(body)
+    except DecodeError:
+        raise Undecodable("The body is no ExportTraceServiceRequest in protobuf.") from None
+
+
+def _of_json(body: bytes) -> Any:
+    try:
+        raw = json.loads(body)
+        for span in _spans_of_json(raw):
+            # The library would take hexadecimal for base64 and make other bytes of it, silently.
+            for message in [span, *_dicts(span.get("links"))]:
+                for name in ("traceId", "spanId", "parentSpanId"):
+                    if message.get(name):
+                        message[name] = _base64_of_hex(message[name])
+        return json_format.ParseDict(raw, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+    except (ValueError, json_format.ParseError, RecursionError, AttributeError) as error:
+        sentence = f"The body is no ExportTraceServiceRequest in JSON: {error}"
+        raise Undecodable(sentence[:300]) from None
+
+
+def _spans_of_json(raw: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(raw, dict):
+        raise Undecodable("The body is a JSON object with resourceSpans.")
+    for resource_spans in _dicts(raw.get("resourceSpans")):
+        for scope_spans in _dicts(resource_spans.get("scopeSpans")):
+            yield from _dicts(scope_spans.get("spans"))
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a list; what else is there the parser complains of."""
+    if isinstance(value, list):
+        yield from (item for item in value if isinstance(item, dict))
+
+
+def _base64_of_hex(text: Any) -> str:
+    """Return the bytes as base64; none where it is no hexadecimal: then its span is rejected."""
+    try:
+        return base64.b64encode(bytes.fromhex(text)).decode()
+    except (TypeError, ValueError):
+        return ""
+
+
+def _service(attributes: Iterable[Any]) -> str:
+    for attribute in attributes:
+        if attribute.key == "service.name":
+            return str(attribute.value.string_value)
+    return ""
+
+
+def _take(raw: Any, service: str, bounds: tuple[datetime, datetime], decoded: Decoded) -> None:
+    reason = otlp_spans.flaw(raw)
+    if reason:
+        decoded.reject(reason)
+        return
+    ended = otlp_spans.instant(raw.end_time_unix_nano)
+    if not bounds[0] <= ended < bounds[1]:
+        decoded.reject(f"A span ended before {bounds[0]:%Y-%m-%d} or after today.")
+        return
+    decoded.spans.append(otlp_spans.span(raw, service, ended))

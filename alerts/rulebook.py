@@ -1,0 +1,187 @@
+"""Alert rules: made, changed and deleted, and refused where they make no sense."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from access import audit, rows
+from access.actors import Actor
+from access.errors import Conflict, Invalid
+from alerts import announcements, episodes, history, rules
+from alerts.rule_models import (
+    Aggregation,
+    AlertRule,
+    Comparison,
+    Metric,
+    RuleState,
+    RuleStatus,
+)
+from alerts.rules import Policy
+from alerts.trace_models import Rollup
+from alerts.windows import PERCENTILES
+
+# Longer windows would need more single values than a minute's evaluation should read.
+LONGEST_PERCENTILE_MINUTES = 60
+# From how many samples on a percentile means something: 1 - p ** n >= 0.95.
+SUGGESTED_SAMPLES = {Aggregation.P50: 5, Aggregation.P95: 59, Aggregation.P99: 299}
+_EXACT = frozenset({Metric.COST})
+_COUNTED = frozenset({Metric.ERROR_RATE, Metric.THROUGHPUT})
+_SENSIBLE = (Aggregation.AVG, Aggregation.COUNT, Aggregation.SUM)
+# What makes a rule another one: where it stood says nothing of where it stands then.
+_IDENTITY = frozenset(
+    {
+        *("metric_type", "aggregation_method", "model_filter", "operation_filter"),
+        *("status_filter", "source_filter", "group_by"),
+    }
+)
+_SILENT_GROUPS = timedelta(days=1)
+
+
+def create(actor: Actor, *, now: datetime, **fields: Any) -> AlertRule:
+    """Make a rule in the actor's project; it is looked at from the next minute on.
+
+    Raises:
+        Invalid: a field breaks a rule, the combination makes no sense, or the name is taken.
+    """
+    rule = AlertRule(project=actor.project, user=actor.user, watched_from=now)
+    _assign(rule, fields)
+    _save(rule)
+    audit.record(actor, "alert_rule.created", rule)
+    return rule
+
+
+def change(actor: Actor, rule: AlertRule, *, now: datetime, **fields: Any) -> AlertRule:
+    """Change the given fields. Where it watches something else from now on, it starts anew."""
+    with transaction.atomic():
+        rule = rows.locked(rule)
+        changed = {name for name, value in fields.items() if getattr(rule, name) != value}
+        was_enabled = rule.enabled
+        _assign(rule, fields)
+        if was_enabled and not rule.enabled:
+            episodes.abandon(rule, "rule_disabled", now=now)
+        elif changed & _IDENTITY:
+            episodes.abandon(rule, "rule_changed", now=now)
+        if rule.enabled and not was_enabled:
+            rule.watched_from = now
+        _save(rule)
+        audit.record(actor, "alert_rule.changed", rule, {"fields": sorted(fields)})
+    return rule
+
+
+def delete(actor: Actor, rule: AlertRule) -> None:
+    """Delete a rule with its history and its alerts."""
+    with transaction.atomic():
+        rule = rows.locked(rule)
+        audit.record(actor, "alert_rule.deleted", rule)
+        history.forget(rule)
+        rule.delete()
+
+
+def send_test(actor: Actor, rule: AlertRule, *, now: datetime) -> None:
+    """Send what the rule would send, marked as a test, to whom it would go.
+
+    Raises:
+        Conflict: it would go nowhere.
+    """
+    if not announcements.through(rule):
+        raise Conflict("This rule tells nobody. Switch on one of its ways to notify.")
+    announcements.of_test(rule, now=now)
+    audit.record(actor, "alert_rule.tested", rule)
+
+
+def standing(states: Sequence[RuleState]) -> tuple[str, str]:
+    """Return the state and the health of a rule: the worst of its groups'."""
+    order = [RuleStatus.INACTIVE, RuleStatus.PENDING, RuleStatus.RECOVERING, RuleStatus.FIRING]
+    healths = ["ok", "no_data", "insufficient", "error"]
+    state = max((RuleStatus(one.state) for one in states), key=order.index, default=order[0])
+    health = max((one.health for one in states), key=healths.index, default="ok")
+    return str(state), str(health)
+
+
+def suggested_samples(rule: AlertRule) -> int:
+    """Return the least `min_samples` from which the aggregation means something."""
+    return SUGGESTED_SAMPLES.get(Aggregation(rule.aggregation_method), 1)
+
+
+def warnings(rule: AlertRule) -> list[str]:
+    """Return what is allowed and yet perhaps not meant, in sentences."""
+    found = []
+    floating = rule.metric_type not in _EXACT and rule.aggregation_method != Aggregation.COUNT
+    equality = rule.comparison_operator in {Comparison.EQUAL, Comparison.UNEQUAL}
+    if equality and floating and not rule.tolerance:
+        found.append("Measured values are hardly ever equal to a number. Set a tolerance.")
+    suggested = suggested_samples(rule)
+    if rule.min_samples < suggested:
+        found.append(
+            f"A {rule.aggregation_method} of fewer than {suggested} samples says little. "
+            f"Set min_samples to {suggested} or more."
+        )
+    return found
+
+
+def forget_groups(now: datetime) -> int:
+    """Forget groups of which nothing was heard for a day, unless something is going on."""
+    quiet = RuleState.objects.filter(state=RuleStatus.INACTIVE, group__gt="")
+    forgotten = 0
+    for project_id in quiet.order_by("project_id").values_list("project_id", flat=True).distinct():
+        recent = Rollup.objects.filter(project_id=project_id, minute__gte=now - _SILENT_GROUPS)
+        seen: set[str] = set()
+        for groups in recent.values_list("groups", flat=True).distinct():
+            for _, model, operation, _ in json.loads(groups):
+                seen |= {model, operation}
+        forgotten += quiet.filter(project_id=project_id).exclude(group__in=seen).delete()[0]
+    return forgotten
+
+
+def _assign(rule: AlertRule, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(rule, name, value)
+    complaints: dict[str, list[str]] = {}
+    for name, sentence in _flaws(rule):
+        complaints.setdefault(name, []).append(sentence)
+    if complaints:
+        name, (sentence, *_) = next(iter(complaints.items()))
+        raise Invalid(f"{name}: {sentence}", complaints)
+
+
+def _flaws(rule: AlertRule) -> list[tuple[str, str]]:
+    found = []
+    metric, aggregation = Metric(rule.metric_type), Aggregation(rule.aggregation_method)
+    if metric in _COUNTED and aggregation not in _SENSIBLE:
+        names = ", ".join(_SENSIBLE)
+        found.append(("aggregation_method", f"For {metric} this is one of: {names}."))
+    if metric is Metric.ERROR_RATE and rule.status_filter:
+        found.append(("status_filter", "An error rate needs both successes and errors."))
+    if aggregation in PERCENTILES and rule.time_window_minutes > LONGEST_PERCENTILE_MINUTES:
+        sentence = f"For percentiles this is at most {LONGEST_PERCENTILE_MINUTES}."
+        found.append(("time_window_minutes", sentence))
+    if rule.recovery_threshold is not None:
+        found += _recovery_flaws(rule, rule.recovery_threshold)
+    if rule.tolerance < 0:
+        found.append(("tolerance", "This is 0 or more."))
+    return found
+
+
+def _recovery_flaws(rule: AlertRule, recovery: Decimal) -> list[tuple[str, str]]:
+    if rule.comparison_operator in {Comparison.EQUAL, Comparison.UNEQUAL}:
+        return [("recovery_threshold", f"This has no meaning with {rule.comparison_operator}.")]
+    policy = Policy(rule.comparison_operator, rule.threshold_value)
+    if rules.compare(policy, recovery) is rules.Finding.BREACH:
+        sentence = f"A value of {float(recovery):g} is itself a breach. Choose a safe one."
+        return [("recovery_threshold", sentence)]
+    return []
+
+
+def _save(rule: AlertRule) -> None:
+    try:
+        with transaction.atomic():
+            rule.save(force_update=not rule._state.adding)
+    except IntegrityError as error:
+        if "one_rule_of_a_name" not in str(error):
+            raise
+        sentence = "A rule of this project has this name already."
+        raise Invalid.field("rule_name", sentence) from None

@@ -1,0 +1,702 @@
+"""Rules over spans, minute by minute: rows, states, episodes, and what is told."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from access import heartbeats
+from access.actors import Actor
+from alerts import episodes, evaluations, history, rollups, rulebook, watches
+from alerts.models import Alert, AlertRule, EvaluationPass, Event, Notification, RuleEvaluation
+from alerts.rule_models import RuleState
+from tests.factories import NOW, make_actor, make_rule, make_span, store_spans
+from tests.processes_at_work import at_once
+
+pytestmark = pytest.mark.django_db
+MINUTE = timedelta(minutes=1)
+_numbers = iter(range(1, 10**6))
+
+
+def at(minute: float) -> datetime:
+    return NOW + minute * MINUTE
+
+
+def come(actor: Actor, minute: float, latency_ms: float = 100.0, **fields: Any) -> None:
+    """Store a span that ended so many minutes after NOW."""
+    span = make_span(next(_numbers), ended_at=at(minute), latency_ms=latency_ms, **fields)
+    store_spans(actor, [span])
+
+
+def look(actor: Actor, minute: int) -> bool:
+    """Evaluate the windows that end at that minute, as a tick some seconds later does."""
+    now = at(minute) + timedelta(seconds=9)
+    return evaluations.evaluate_project(actor.project.pk, at=at(minute), now=now)
+
+
+def rows_of(rule: AlertRule) -> list[tuple[float | None, str, str, int]]:
+    found = history.of_rule(rule, before=None, limit=100)
+    return [
+        (one.metric_value, str(one.state), str(one.health), one.sample_count or 0)
+        for one in reversed(found)
+    ]
+
+
+def state_of(rule: AlertRule, group: str = "") -> str:
+    state = RuleState.objects.filter(rule=rule, group=group).first()
+    return state.state if state else "inactive"
+
+
+def told(actor: Actor) -> list[str]:
+    """Return the first words of what was announced, in order."""
+    events = Event.objects.filter(project=actor.project).order_by("occurred_at", "id")
+    return [event.subject.partition(":")[0] for event in events]
+
+
+# --- One rule --------------------------------------------------------------------------------
+
+
+def test_an_episode_from_beginning_to_end(actor: Actor) -> None:
+    rule = make_rule(actor, time_window_minutes=1)
+    come(actor, 0.5, 100)
+    come(actor, 1.5, 700)
+    come(actor, 2.5, 900)
+    come(actor, 3.5, 200)
+
+    for minute in range(1, 5):
+        look(actor, minute)
+
+    assert rows_of(rule) == [
+        (100, "inactive", "ok", 1),
+        (700, "firing", "ok", 1),
+        (900, "firing", "ok", 1),
+        (200, "inactive", "ok", 1),
+    ]
+    alert = Alert.objects.get(rule=rule)
+    assert (alert.status, alert.resolution) == ("resolved", "recovered")
+    assert (alert.started_at, alert.resolved_at) == (at(2), at(4))
+    assert (alert.first_value, alert.last_value, alert.peak_value) == (700, 900, 900)
+    assert (alert.samples, alert.notices) == (2, 1)
+    assert told(actor) == ["Firing", "Resolved"]
+    rule.refresh_from_db()
+    assert (rule.trigger_count, rule.last_triggered_at) == (1, at(2))
+
+
+def test_what_fires_says_what_and_why(actor: Actor) -> None:
+    make_rule(
+        actor,
+        rule_name="Slow chats",
+        model_filter="demo",
+        aggregation_method="p95",
+        severity="critical",
+    )
+    come(actor, 0.5, 700)
+    come(actor, 0.6, 900)
+
+    look(actor, 1)
+
+    event = Event.objects.get(project=actor.project)
+    assert event.alert_type == "trace_latency_high"
+    assert event.subject == "Firing: Slow chats: 890 ms (threshold > 500 ms)"
+    assert event.facts == [
+        ["Metric", "Latency"],
+        ["Current value", "890 ms"],
+        ["Threshold", "> 500 ms"],
+        ["Aggregation", "p95"],
+        ["Time window", "5 min until 2025-01-15 10:01 UTC"],
+        ["Sample count", "2"],
+        ["Model", "demo"],
+    ]
+    alert = Alert.objects.get(project=actor.project)
+    assert event.path == f"/admin/alerts/alert/{alert.pk}/change/"
+    assert alert.severity == "critical"
+    notification = Notification.objects.get(event=event)
+    assert notification.address == actor.user.email
+
+
+def test_the_state_moves_and_counts_with_nobody_to_tell(actor: Actor) -> None:
+    rule = make_rule(actor, notify_email=False)
+    come(actor, 0.5, 700)
+
+    look(actor, 1)
+
+    rule.refresh_from_db()
+    assert (state_of(rule), rule.trigger_count) == ("firing", 1)
+    assert told(actor) == []
+
+
+def test_a_minute_is_evaluated_once(actor: Actor) -> None:
+    rule = make_rule(actor)
+    come(actor, 0.5, 700)
+
+    done = [look(actor, 1) for _ in range(3)]
+
+    assert done == [True, False, False]
+    assert len(rows_of(rule)) == 1
+    assert told(actor) == ["Firing"]
+
+
+def test_a_clock_that_went_back_evaluates_nothing(actor: Actor) -> None:
+    rule = make_rule(actor)
+    look(actor, 5)
+
+    assert not look(actor, 3)
+    assert len(rows_of(rule)) == 1
+
+
+def test_silence_keeps_the_state_and_leaves_a_row_without_a_value(actor: Actor) -> None:
+    rule = make_rule(actor, time_window_minutes=1)
+    come(actor, 0.5, 700)
+
+    for minute in (1, 2, 3):
+        look(actor, minute)
+
+    assert rows_of(rule) == [
+        (700, "firing", "ok", 1),
+        (None, "firing", "no_data", 0),
+        (None, "firing", "no_data", 0),
+    ]
+    assert told(actor) == ["Firing"]
+
+
+def test_silence_is_an_alert_where_the_rule_says_so(actor: Actor) -> None:
+    rule = make_rule(actor, no_data_mode="alert")
+
+    look(actor, 1)
+
+    assert rows_of(rule) == [(None, "firing", "no_data", 0)]
+    assert "no data" in Event.objects.get(project=actor.project).subject
+
+
+def test_throughput_of_nothing_is_zero(actor: Actor) -> None:
+    rule = make_rule(
+        actor,
+        metric_type="throughput",
+        aggregation_method="avg",
+        comparison_operator="<",
+        threshold_value=Decimal(1),
+    )
+
+    look(actor, 1)
+
+    assert rows_of(rule) == [(0, "firing", "ok", 0)]
+    assert told(actor) == ["Firing"]
+
+
+def test_too_few_samples_keep_the_state_and_leave_a_row(actor: Actor) -> None:
+    rule = make_rule(actor, min_samples=2)
+    come(actor, 0.5, 700)
+
+    look(actor, 1)
+
+    assert rows_of(rule) == [(700, "inactive", "insufficient", 1)]
+    assert not RuleEvaluation.objects.get(rule_id=rule.pk).triggered
+
+
+def test_costs_are_compared_as_decimals(actor: Actor) -> None:
+    fields: dict[str, Any] = {"metric_type": "cost", "aggregation_method": "sum"}
+    exactly = make_rule(actor, comparison_operator="==", threshold_value=Decimal("0.6"), **fields)
+    for cost in ("0.1", "0.2", "0.3"):
+        come(actor, 0.5, cost=Decimal(cost))
+
+    look(actor, 1)
+
+    assert state_of(exactly) == "firing"
+    assert "$0.6 (threshold == $0.6)" in Event.objects.get(project=actor.project).subject
+
+
+def test_sources_are_watched_apart(actor: Actor) -> None:
+    rules = {
+        source: make_rule(actor, source_filter=source) for source in ("ingest", "evaluation", "any")
+    }
+    span = make_span(next(_numbers), ended_at=at(0.5), latency_ms=700.0)
+    store_spans(actor, [span], source="evaluation")  # type: ignore[arg-type]
+
+    look(actor, 1)
+
+    assert {source: state_of(rule) for source, rule in rules.items()} == {
+        "ingest": "inactive",
+        "evaluation": "firing",
+        "any": "firing",
+    }
+
+
+# --- History ---------------------------------------------------------------------------------
+
+
+def test_minutes_that_are_alike_are_one_row_and_shown_one_by_one(actor: Actor) -> None:
+    rule = make_rule(actor)
+
+    for minute in range(1, 6):
+        look(actor, minute)
+
+    assert RuleEvaluation.objects.filter(rule_id=rule.pk).count() == 1
+    found = history.of_rule(rule, before=None, limit=100)
+    assert [one.minute for one in found] == [at(minute) for minute in (5, 4, 3, 2, 1)]
+    assert [one.evaluated_at for one in found] == [
+        at(minute) + timedelta(seconds=9) for minute in (5, 4, 3, 2, 1)
+    ]
+    assert history.count(rule) == 5
+
+
+def test_a_stretch_ends_with_its_day(actor: Actor) -> None:
+    rule = make_rule(actor)
+    midnight = 14 * 60
+
+    for minute in range(midnight - 2, midnight + 2):
+        look(actor, minute)
+
+    stretches = RuleEvaluation.objects.filter(rule_id=rule.pk).order_by("first_minute")
+    assert list(stretches.values_list("first_minute", "last_minute")) == [
+        (at(midnight - 2), at(midnight - 1)),
+        (at(midnight), at(midnight + 1)),
+    ]
+
+
+def test_a_changed_threshold_is_a_row_of_its_own(actor: Actor) -> None:
+    rule = make_rule(actor)
+    look(actor, 1)
+    rulebook.change(actor, rule, now=at(1), threshold_value=Decimal(600))
+
+    look(actor, 2)
+
+    rows = RuleEvaluation.objects.filter(rule_id=rule.pk).order_by("first_minute")
+    assert list(rows.values_list("threshold_value", flat=True)) == [500, 600]
+
+
+def test_of_an_outage_the_newest_minute_is_evaluated_and_the_others_are_noted(
+    actor: Actor,
+) -> None:
+    rule = make_rule(actor)
+    look(actor, 1)
+
+    look(actor, 5)
+
+    found = history.of_rule(rule, before=None, limit=100)
+    assert [(one.minute, one.status) for one in found] == [
+        (at(5), "evaluated"),
+        (at(4), "skipped"),
+        (at(3), "skipped"),
+        (at(2), "skipped"),
+        (at(1), "evaluated"),
+    ]
+    assert history.count(rule) == 5
+
+
+def test_minutes_before_anybody_watched_are_not_noted(actor: Actor) -> None:
+    rule = make_rule(actor)
+    look(actor, 1)
+    rulebook.change(actor, rule, now=at(1), enabled=False)
+    rule = rulebook.change(actor, rule, now=at(8.5), enabled=True)
+
+    look(actor, 11)
+
+    found = history.of_rule(rule, before=None, limit=100)
+    assert [(one.minute, one.status) for one in found if one.minute > at(1)] == [
+        (at(11), "evaluated"),
+        (at(10), "skipped"),
+        (at(9), "skipped"),
+    ]
+
+
+def test_spans_that_come_late_change_no_row_and_are_counted(actor: Actor) -> None:
+    rule = make_rule(actor, model_filter="demo")
+    come(actor, 0.5, 100)
+    look(actor, 1)
+    come(actor, 0.6, 900)
+    come(actor, 0.7, 900, model="another")
+
+    look(actor, 2)
+
+    found = history.of_rule(rule, before=None, limit=100)
+    assert [one.metric_value for one in found] == [900, 100]
+    assert history.late(rule, found) == [0, 1]
+
+
+def test_history_is_forgotten_by_days(actor: Actor) -> None:
+    rule = make_rule(actor)
+    look(actor, 1)
+
+    history.keep_days(NOW + timedelta(days=3))
+
+    assert not RuleEvaluation.objects.filter(rule_id=rule.pk).exists()
+    assert not EvaluationPass.objects.filter(project=actor.project).exists()
+
+
+# --- Groups ----------------------------------------------------------------------------------
+
+
+def test_each_group_has_a_state_of_its_own(actor: Actor) -> None:
+    rule = make_rule(actor, group_by="model", time_window_minutes=1)
+    come(actor, 0.5, 700, model="slow")
+    come(actor, 0.5, 100, model="fast")
+    come(actor, 1.5, 100, model="slow")
+
+    look(actor, 1)
+    look(actor, 2)
+
+    found = history.of_rule(rule, before=None, limit=100)
+    assert [(one.minute, one.group, one.state, one.health) for one in found] == [
+        (at(2), "fast", "inactive", "no_data"),
+        (at(2), "slow", "inactive", "ok"),
+        (at(1), "fast", "inactive", "ok"),
+        (at(1), "slow", "firing", "ok"),
+    ]
+    assert Alert.objects.get(rule=rule).group == "slow"
+    assert "(slow)" in Event.objects.filter(project=actor.project).earliest("id").subject
+
+
+def test_a_group_that_falls_silent_is_still_watched(actor: Actor) -> None:
+    rule = make_rule(
+        actor,
+        group_by="model",
+        time_window_minutes=1,
+        metric_type="throughput",
+        aggregation_method="count",
+        comparison_operator="<",
+        threshold_value=Decimal(1),
+    )
+    come(actor, 0.5, model="a")
+    come(actor, 1.5, model="b")
+
+    look(actor, 1)
+    look(actor, 2)
+
+    assert (state_of(rule, "a"), state_of(rule, "b")) == ("firing", "inactive")
+
+
+def test_too_many_groups_are_an_error_that_keeps_the_states(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watches, "MOST_GROUPS", 2)
+    rule = make_rule(actor, group_by="model", time_window_minutes=1)
+    come(actor, 0.5, 700, model="a")
+    look(actor, 1)
+    for number in range(3):
+        come(actor, 1.5, 100, model=f"m{number}")
+
+    look(actor, 2)
+
+    found = history.of_rule(rule, before=at(2.5), limit=1)
+    assert (found[0].health, found[0].group) == ("error", "")
+    assert "More than 2 groups" in found[0].error_message
+    assert state_of(rule, "a") == "firing"
+
+
+def test_a_rule_as_a_whole_recovers_from_its_errors(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = make_rule(actor, group_by="model", time_window_minutes=1)
+    for number in range(3):
+        come(actor, 0.5, 100, model=f"m{number}")
+    monkeypatch.setattr(watches, "MOST_GROUPS", 2)
+    look(actor, 1)
+    monkeypatch.undo()
+
+    look(actor, 2)
+    come(actor, 2.5, 100, model="m0")
+    look(actor, 3)
+
+    assert rulebook.standing(list(rule.states.filter(group="")))[1] == "ok"
+
+
+def test_groups_of_which_nothing_is_heard_are_forgotten(actor: Actor) -> None:
+    rule = make_rule(actor, group_by="model", time_window_minutes=1)
+    come(actor, 0.5, 100, model="gone")
+    come(actor, 0.5, 700, model="firing")
+    look(actor, 1)
+    come(actor, 1440, 100, model="here")
+    look(actor, 1441)
+
+    rulebook.forget_groups(at(1442))
+
+    assert set(RuleState.objects.filter(rule=rule).values_list("group", flat=True)) == {
+        "here",
+        "firing",
+    }
+
+
+# --- Errors ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Measuring fails until the returned function is called."""
+    monkeypatch.setattr("alerts.windows.Series.measure", lambda *_: 1 / 0)
+    return monkeypatch.undo
+
+
+def test_the_third_error_in_a_row_is_told_once(actor: Actor, broken: Callable[[], None]) -> None:
+    rule = make_rule(actor)
+
+    for minute in range(1, 6):
+        look(actor, minute)
+
+    (event,) = Event.objects.filter(project=actor.project)
+    assert event.alert_type == "rule_error"
+    assert event.occurred_at == at(3) + timedelta(seconds=9)
+    assert rows_of(rule)[-1] == (None, "inactive", "error", 0)
+
+
+def test_an_error_freezes_the_state(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = make_rule(actor, time_window_minutes=1)
+    come(actor, 0.5, 700)
+    come(actor, 2.5, 100)
+    look(actor, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr("alerts.windows.Series.measure", lambda *_: 1 / 0)
+        look(actor, 2)
+    frozen = state_of(rule)
+
+    look(actor, 3)
+
+    assert (frozen, state_of(rule)) == ("firing", "inactive")
+    assert told(actor) == ["Firing", "Resolved"]
+
+
+def test_an_error_that_passes_is_not_counted_on(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_rule(actor)
+    for minute in (1, 2, 4, 5):
+        with monkeypatch.context() as patched:
+            patched.setattr("alerts.windows.Series.measure", lambda *_: 1 / 0)
+            look(actor, minute)
+        if minute == 2:
+            look(actor, 3)
+
+    assert told(actor) == []
+
+
+def test_groups_that_cannot_be_told_apart_are_an_error_for_who_needs_them(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollups, "MOST_PAIRS", 1)
+    apart = make_rule(actor, model_filter="a")
+    together = make_rule(actor)
+    come(actor, 0.5, 700, model="a")
+    come(actor, 0.5, 700, model="b")
+
+    look(actor, 1)
+
+    assert rows_of(apart) == [(None, "inactive", "error", 0)]
+    assert rows_of(together) == [(700, "firing", "ok", 2)]
+
+
+def test_one_broken_project_does_not_hold_up_the_others(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_actor()
+    rules = [make_rule(actor), make_rule(other)]
+    write = history.write
+
+    def fail_for_one(project_id: Any, *args: Any, **kwargs: Any) -> None:
+        if project_id == actor.project.pk:
+            raise ZeroDivisionError
+        write(project_id, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(history, "write", fail_for_one)
+        evaluations.evaluate(at(1) + timedelta(seconds=9))
+    first = [len(rows_of(rule)) for rule in rules]
+    # And it is tried again, as nothing of it was written.
+    evaluations.evaluate(at(1) + timedelta(seconds=10))
+
+    assert first == [0, 1]
+    assert [len(rows_of(rule)) for rule in rules] == [1, 1]
+
+
+# --- What people do meanwhile ----------------------------------------------------------------
+
+
+def test_a_disabled_rule_ends_its_episode_without_a_word(actor: Actor) -> None:
+    rule = make_rule(actor)
+    come(actor, 0.5, 700)
+    look(actor, 1)
+
+    rulebook.change(actor, rule, now=at(1.5), enabled=False)
+    look(actor, 2)
+
+    alert = Alert.objects.get(rule=rule)
+    assert (alert.status, alert.resolution) == ("resolved", "rule_disabled")
+    assert told(actor) == ["Firing"]
+    assert len(rows_of(rule)) == 1
+
+
+def test_a_rule_disabled_while_it_is_evaluated_sends_nothing(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = make_rule(actor)
+    come(actor, 0.5, 700)
+    apply = episodes.apply
+
+    def disable_first(*args: Any, **kwargs: Any) -> None:
+        AlertRule.objects.filter(pk=rule.pk).update(enabled=False)
+        apply(*args, **kwargs)
+
+    monkeypatch.setattr(episodes, "apply", disable_first)
+
+    look(actor, 1)
+
+    assert told(actor) == []
+    assert not Alert.objects.filter(rule=rule).exists()
+    # The row belongs to what was read at the start.
+    assert rows_of(rule) == [(700, "firing", "ok", 1)]
+
+
+def test_a_rule_deleted_while_it_is_evaluated_holds_nobody_up(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule, other = make_rule(actor), make_rule(actor)
+    come(actor, 0.5, 700)
+    apply = episodes.apply
+
+    def delete_first(*args: Any, **kwargs: Any) -> None:
+        rulebook.delete(actor, rule)
+        apply(*args, **kwargs)
+
+    monkeypatch.setattr(episodes, "apply", delete_first)
+
+    look(actor, 1)
+
+    assert state_of(other) == "firing"
+
+
+def test_what_somebody_else_has_changed_meanwhile_is_left_alone(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = make_rule(actor, time_window_minutes=1, cooldown_minutes=0)
+    come(actor, 0.5, 700)
+    look(actor, 1)
+    come(actor, 1.5, 100)
+    alert = Alert.objects.get(rule=rule)
+    apply = episodes.apply
+
+    def resolve_first(*args: Any, **kwargs: Any) -> None:
+        episodes.resolve(actor, alert, now=at(2))
+        apply(*args, **kwargs)
+
+    monkeypatch.setattr(episodes, "apply", resolve_first)
+
+    look(actor, 2)
+
+    assert told(actor) == ["Firing", "Resolved"]
+    alert.refresh_from_db()
+    assert alert.resolution == "by_hand"
+
+
+@pytest.mark.parametrize("field", [{"model_filter": "x"}, {"group_by": "model"}], ids=str)
+def test_a_rule_that_watches_something_else_starts_anew(
+    field: dict[str, Any], actor: Actor
+) -> None:
+    rule = make_rule(actor)
+    come(actor, 0.5, 700)
+    look(actor, 1)
+
+    rulebook.change(actor, rule, now=at(1.5), **field)
+
+    assert state_of(rule) == "inactive"
+    assert Alert.objects.get(rule=rule).resolution == "rule_changed"
+
+
+def test_an_alert_that_is_acknowledged_is_not_told_of_again(actor: Actor) -> None:
+    rule = make_rule(actor, cooldown_minutes=1)
+    for minute in range(4):
+        come(actor, minute + 0.5, 700)
+    look(actor, 1)
+    look(actor, 2)
+    alert = episodes.acknowledge(actor, Alert.objects.get(rule=rule), now=at(2.5))
+
+    look(actor, 3)
+
+    assert alert.acknowledged_by == actor.user
+    assert told(actor) == ["Firing", "Still firing"]
+
+
+def test_what_was_ended_by_hand_and_still_holds_begins_anew(actor: Actor) -> None:
+    rule = make_rule(actor, cooldown_minutes=0)
+    come(actor, 0.5, 700)
+    look(actor, 1)
+    episodes.resolve(actor, Alert.objects.get(rule=rule), now=at(1.5))
+
+    look(actor, 2)
+
+    assert told(actor) == ["Firing", "Resolved", "Firing"]
+    assert Alert.objects.filter(rule=rule, status="firing").count() == 1
+
+
+def test_a_deferred_notice_comes_once_the_cooldown_is_over(actor: Actor) -> None:
+    rule = make_rule(actor, time_window_minutes=1, cooldown_minutes=4)
+    for minute, latency in enumerate([700, 100, 700, 700, 700, 700, 100]):
+        come(actor, minute + 0.5, float(latency))
+
+    for minute in range(1, 8):
+        look(actor, minute)
+
+    events = Event.objects.filter(project=actor.project).order_by("id")
+    assert [(event.subject.partition(":")[0], event.occurred_at) for event in events] == [
+        (word, at(minute) + timedelta(seconds=9))
+        for word, minute in (("Firing", 1), ("Resolved", 2), ("Firing", 5), ("Resolved", 7))
+    ]
+    rule.refresh_from_db()
+    assert rule.trigger_count == 2
+    assert Alert.objects.filter(rule=rule).count() == 2
+
+
+# --- When ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("second", "minute"), [(0, 59), (7.9, 59), (8, 60), (59, 60), (67.9, 60), (68, 61)]
+)
+def test_a_minute_is_taken_up_eight_seconds_after_its_end(second: float, minute: int) -> None:
+    now = at(60) + timedelta(seconds=second)
+
+    assert evaluations.closed_minute(now) == at(minute)
+
+
+def test_between_two_minutes_there_is_nothing_to_do(
+    actor: Actor, django_assert_num_queries: Any
+) -> None:
+    make_rule(actor)
+    evaluations.evaluate(at(1) + timedelta(seconds=9))
+
+    with django_assert_num_queries(1):
+        evaluations.evaluate(at(1) + timedelta(seconds=30))
+
+    assert heartbeats.last(evaluations.EVALUATION) is not None
+
+
+def test_spans_of_projects_without_rules_are_packed_as_well(actor: Actor) -> None:
+    come(actor, 0.5)
+
+    evaluations.evaluate(at(1) + timedelta(seconds=9))
+
+    assert rollups.dirty_projects(at(60)) == []
+
+
+def test_a_project_that_is_not_evaluated_is_found(actor: Actor) -> None:
+    make_rule(actor)
+    look(actor, 1)
+
+    assert evaluations.overdue(at(3)) == 0
+    assert evaluations.overdue(at(6)) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_evaluators_make_one_row_one_transition_and_one_notification() -> None:
+    actor = make_actor()
+    rule = make_rule(actor)
+    for minute in range(1, 6):
+        come(actor, minute - 0.5, 700 if minute % 2 else 100)
+        now = at(minute) + timedelta(seconds=9)
+
+        at_once(*[lambda now=now: evaluations.evaluate(now)] * 4)
+
+        assert len(rows_of(rule)) == minute
+    assert Event.objects.filter(project=actor.project).count() == 1
+    assert Alert.objects.filter(rule=rule).count() == 1
+    assert connection.in_atomic_block is False

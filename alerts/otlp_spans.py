@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from alerts import conventions, price_list, traces
-from alerts.price_list import Usage
+from alerts import conventions, prices, traces
 from alerts.trace_models import TraceStatus
 from alerts.traces import Span
 
@@ -154,9 +153,13 @@ def _usage(attributes: Mapping[str, Any], provider: str, model: str, ended: date
     cost = _cost(conventions.first(attributes, conventions.COST))
     source = "" if cost is None else "reported"
     if cost is None and model and tokens_in is not None:
-        written = _tokens(attributes, conventions.WRITTEN_TOKENS) or 0
-        used = Usage(tokens_in, tokens_out or 0, cached or 0, written)
-        cost = price_list.cost(provider.lower(), model, used, on=ended.date())
+        cost = prices.priced(
+            prices.listed(model, provider=provider.lower() or None, at=ended),
+            input_tokens=tokens_in,
+            output_tokens=tokens_out or 0,
+            cached_tokens=cached or 0,
+            written_tokens=_tokens(attributes, conventions.WRITTEN_TOKENS) or 0,
+        ).cost
         cost = cost if cost is not None and traces.usable_cost(cost) else None
         source = "" if cost is None else "price_list"
     return _Usage(tokens_in, cached, tokens_out, total, cost, source)

@@ -13,8 +13,9 @@ _REMEMBERED = 512
 
 @dataclass(frozen=True)
 class Prices:
-    """USD per million tokens; None is unknown. Cached input without a price costs as input.
+    """USD per million tokens; None is unknown.
 
+    Input that a cache gave or took, and that has no price of its own, costs as input does.
     `source` says whose they are: `endpoint` for those that somebody entered, `list` for those of
     the maintained list. Some models cost more for long inputs: `above` holds the number of input
     tokens beyond which other prices hold for the whole call, in rising order.
@@ -23,6 +24,7 @@ class Prices:
     input: Decimal | None
     output: Decimal | None
     cached_input: Decimal | None = None
+    written_input: Decimal | None = None
     source: str = "endpoint"
     unknown_because: str = ""
     above: "tuple[tuple[int, Prices], ...]" = ()
@@ -70,9 +72,17 @@ def cost(
 
 
 def priced(
-    prices: Prices, *, input_tokens: int | None, output_tokens: int | None, cached_tokens: int = 0
+    prices: Prices,
+    *,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    cached_tokens: int = 0,
+    written_tokens: int = 0,
 ) -> Priced:
-    """Return the cost with the prices it was made with, or with the reason why it is unknown."""
+    """Return the cost with the prices it was made with, or with the reason why it is unknown.
+
+    `input_tokens` include those that were read from a cache and those that were written into one.
+    """
     if prices.input is None or prices.output is None:
         return Priced(None, unknown_because=prices.unknown_because or "The price is unknown.")
     if input_tokens is None or output_tokens is None:
@@ -81,30 +91,41 @@ def priced(
     if held.input is None or held.output is None:
         return Priced(None, unknown_because="The price of inputs as long as this is unknown.")
     cached = min(cached_tokens, input_tokens)
+    written = min(written_tokens, input_tokens - cached)
     cached_price = held.input if held.cached_input is None else held.cached_input
+    written_price = held.input if held.written_input is None else held.written_input
     total = (
-        (input_tokens - cached) * held.input + cached * cached_price + output_tokens * held.output
+        (input_tokens - cached - written) * held.input
+        + cached * cached_price
+        + written * written_price
+        + output_tokens * held.output
     )
     return Priced(total / _MILLION, held)
 
 
-def listed(model: str, base_url: str, *, at: datetime) -> Prices:
+def listed(
+    model: str, base_url: str | None = None, *, provider: str | None = None, at: datetime
+) -> Prices:
     """Return what the maintained price list has for `model` on the server of `base_url`.
 
+    Where the server is not known, its provider's name says whose model it is, or the model's alone.
     The list is that of the installed genai-prices: nothing is asked over the network. A server
     that it does not know is nobody's idea of a price, whatever its models are called.
     """
-    return _listed(model, base_url, at.replace(minute=0, second=0, microsecond=0))
+    return _listed(model, base_url, provider, at.replace(minute=0, second=0, microsecond=0))
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _listed(model: str, base_url: str, at: datetime) -> Prices:
+def _listed(model: str, base_url: str | None, provider: str | None, at: datetime) -> Prices:
     # It takes 0.4 s, so only processes pay for it that need it.
     from genai_prices import Usage, calc_price
 
+    whose: dict[str, Any] = (
+        {"provider_api_url": base_url} if base_url else {"provider_id": provider}
+    )
     try:
         found = calc_price(
-            Usage(), model_ref=model, provider_api_url=base_url, genai_request_timestamp=at
+            Usage(), model_ref=model, genai_request_timestamp=at, **whose
         ).model_price
     except LookupError:
         return Prices(
@@ -122,7 +143,7 @@ def _listed(model: str, base_url: str, at: datetime) -> Prices:
     if base.input is None or base.output is None:
         why = "The price list has no price per token for this model; set the endpoint's prices."
         return replace(base, unknown_because=why)
-    parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok)
+    parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok, found.cache_write_mtok)
     starts = sorted({tier.start for price in parts for tier in getattr(price, "tiers", ())})
     above = tuple((start, _table(found, start + 1)) for start in starts)
     return replace(base, above=above)
@@ -134,6 +155,7 @@ def _table(found: Any, input_tokens: int) -> Prices:
         input=_up_to(found.input_mtok, input_tokens),
         output=_up_to(found.output_mtok, input_tokens),
         cached_input=_up_to(found.cache_read_mtok, input_tokens),
+        written_input=_up_to(found.cache_write_mtok, input_tokens),
         source="list",
     )
 

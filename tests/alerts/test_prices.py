@@ -25,6 +25,17 @@ def test_cached_input_is_part_of_the_input() -> None:
     assert found.unknown_because == ""
 
 
+def test_input_that_a_cache_takes_has_a_price_of_its_own() -> None:
+    prices = Prices(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"))
+
+    found = priced(
+        prices, input_tokens=1000, output_tokens=0, cached_tokens=400, written_tokens=500
+    )
+
+    # 100 at 3, 400 at 0.30 and 500 at 3.75 USD per million.
+    assert found.cost == Decimal("0.002295")
+
+
 def test_cached_input_without_a_price_costs_as_input() -> None:
     prices = Prices(Decimal(2), Decimal(6))
 

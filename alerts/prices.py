@@ -121,7 +121,7 @@ def _listed(model: str, base_url: str | None, provider: str | None, at: datetime
     from genai_prices import Usage, calc_price
 
     whose: dict[str, Any] = (
-        {"provider_api_url": base_url} if base_url else {"provider_id": provider}
+        {"provider_api_url": base_url} if base_url is not None else {"provider_id": provider}
     )
     try:
         found = calc_price(

@@ -9,6 +9,7 @@ from alerts.models import INTEGRATIONS, AlertType, ChannelKind
 from alerts.notifications import Happening
 from alerts.rule_models import Alert, AlertRule, Metric
 from alerts.rules import Notice
+from alerts.trace_models import Anomaly
 from alerts.windows import Value
 
 _TYPES = {
@@ -26,6 +27,7 @@ _NAMES = {
     Metric.THROUGHPUT: "Throughput",
     Metric.TTFT: "Time to first token",
     Metric.TOKEN_USAGE: "Token usage",
+    Metric.ANOMALY_SEVERITY: "Anomaly severity",
 }
 _OUR_WORDS = {
     Notice.FIRING: "Firing",
@@ -84,7 +86,7 @@ def of_episode(
     _announce(
         rule,
         Happening(
-            alert_type=_TYPES[Metric(rule.metric_type)],
+            alert_type=_type(rule, max(float(value or 0), alert.peak_value or 0)),
             key=f"{alert.pk} {notice} {at:%Y-%m-%dT%H:%M}",
             subject=subject,
             summary=_summary(rule, alert, notice, at),
@@ -123,7 +125,7 @@ def of_error(rule: AlertRule, error: str, *, at: datetime, now: datetime) -> Non
 def of_test(rule: AlertRule, *, now: datetime) -> None:
     """Send what the rule would send, marked as a test."""
     what = Happening(
-        alert_type=_TYPES[Metric(rule.metric_type)],
+        alert_type=_type(rule),
         key=f"test {rule.pk} {now.isoformat()}",
         subject=f"Test: {rule.rule_name}",
         summary="This is a test of the rule's notifications. Nothing is wrong.",
@@ -132,6 +134,15 @@ def of_test(rule: AlertRule, *, now: datetime) -> None:
         through=through(rule),
     )
     _announce(rule, what, now)
+
+
+def _type(rule: AlertRule, worst: float = 0) -> AlertType:
+    """Return the type of what a rule tells; `worst` is the highest value of the episode."""
+    metric = Metric(rule.metric_type)
+    if metric is not Metric.ANOMALY_SEVERITY:
+        return _TYPES[metric]
+    critical = worst >= Anomaly.Severity.CRITICAL
+    return AlertType.ANOMALY_CRITICAL if critical else AlertType.ANOMALY_HIGH
 
 
 def through(rule: AlertRule) -> frozenset[ChannelKind]:

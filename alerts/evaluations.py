@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from access import heartbeats
 from alerts import episodes, history, rollups, rules, watches
 from alerts.episodes import Key, Turn
-from alerts.rule_models import Alert, AlertRule, AlertStatus, EvaluationPass, RuleState
+from alerts.rule_models import Alert, AlertRule, AlertStatus, EvaluationPass, Metric, RuleState
 from alerts.watches import Watch
 from alerts.windows import KINDS, Series
 
@@ -92,12 +92,17 @@ def evaluate_project(project_id: uuid.UUID, *, at: datetime, now: datetime) -> b
 
 def read_series(project_id: uuid.UUID, found: Iterable[Watch], *, end: datetime) -> Series:
     """Read as many minutes, and single values, as the rules' windows need."""
-    window, with_values = 1, dict.fromkeys(KINDS, 0)
+    window, with_values, unusual = 1, dict.fromkeys(KINDS, 0), 0
     for watch in found:
         window = max(window, watch.time_window_minutes)
         if kind := watch.values_of:
             with_values[kind] = max(with_values[kind], watch.time_window_minutes)
-    return Series(rollups.read(project_id, end=end, window=window, with_values=with_values))
+        if watch.metric_type == Metric.ANOMALY_SEVERITY:
+            unusual = max(unusual, watch.time_window_minutes)
+    return Series(
+        rollups.read(project_id, end=end, window=window, with_values=with_values),
+        rollups.anomalies(project_id, end=end, window=unusual) if unusual else (),
+    )
 
 
 def _projects(at: datetime) -> list[uuid.UUID]:

@@ -20,6 +20,7 @@ Trace = trace_models.Trace
 DirtyMinute = trace_models.DirtyMinute
 Rollup = trace_models.Rollup
 LateArrival = trace_models.LateArrival
+Anomaly = trace_models.Anomaly
 
 
 class AlertType(models.TextChoices):

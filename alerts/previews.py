@@ -43,7 +43,10 @@ def replay(rule: AlertRule, *, end: datetime, minutes: int) -> list[Replayed]:
     end = end.replace(second=0, microsecond=0)
     window = watch.time_window_minutes + minutes
     with_values = {name: window if name == watch.values_of else 0 for name in KINDS}
-    series = Series(rollups.read(rule.project_id, end=end, window=window, with_values=with_values))
+    series = Series(
+        rollups.read(rule.project_id, end=end, window=window, with_values=with_values),
+        rollups.anomalies(rule.project_id, end=end, window=window),
+    )
     policy, memories, found = watch.policy, dict[str, Memory](), list[Replayed]()
     for ago in reversed(range(minutes)):
         at = end - ago * MINUTE

@@ -10,8 +10,8 @@ import numpy as np
 from django.db import connection, transaction
 
 from alerts import binary, traces
-from alerts.trace_models import DirtyMinute, LateArrival, Rollup
-from alerts.windows import COST_PART, KINDS, OTHER, Array, Group, Minute, Quantity
+from alerts.trace_models import Anomaly, DirtyMinute, LateArrival, Rollup
+from alerts.windows import COST_PART, KINDS, OTHER, Anomalous, Array, Group, Minute, Quantity
 
 MINUTE = timedelta(minutes=1)
 # Pairs of model and operation that are kept apart in one minute of a project.
@@ -89,11 +89,23 @@ def read(
     return [_minute(row, end) for row in rows]
 
 
+def anomalies(project_id: uuid.UUID, *, end: datetime, window: int) -> list[Anomalous]:
+    """Return what was unusual in the minutes of [end - window, end)."""
+    rows = Anomaly.objects.filter(
+        project_id=project_id, minute__gte=end - window * MINUTE, minute__lt=end
+    )
+    return [
+        Anomalous(round((end - minute) / MINUTE), model, severity)
+        for minute, model, severity in rows.values_list("minute", "model", "severity")
+    ]
+
+
 def forget_old(now: datetime) -> None:
     """Forget the minutes whose spans are forgotten."""
     before, _ = traces.span_of_days(now)
     Rollup.objects.filter(minute__lt=before)._raw_delete("default")
     LateArrival.objects.filter(minute__lt=before)._raw_delete("default")
+    Anomaly.objects.filter(minute__lt=before)._raw_delete("default")
 
 
 def _minute(row: Sequence[Any], end: datetime) -> Minute:

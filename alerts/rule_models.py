@@ -22,6 +22,7 @@ class Metric(models.TextChoices):
     THROUGHPUT = "throughput"  # spans a minute
     TTFT = "ttft"  # ms
     TOKEN_USAGE = "token_usage"  # noqa: S105  tokens, no password
+    ANOMALY_SEVERITY = "anomaly_severity"  # of each minute, 0 to 4
 
 
 class Aggregation(models.TextChoices):

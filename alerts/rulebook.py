@@ -16,6 +16,7 @@ from alerts.rule_models import (
     Aggregation,
     AlertRule,
     Comparison,
+    GroupBy,
     Metric,
     RuleState,
     RuleStatus,
@@ -38,6 +39,7 @@ _IDENTITY = frozenset(
         *("status_filter", "source_filter", "group_by"),
     }
 )
+_NOT_OF_ANOMALIES = ("operation_filter", "status_filter")
 _SILENT_GROUPS = timedelta(days=1)
 
 
@@ -156,6 +158,11 @@ def _flaws(rule: AlertRule) -> list[tuple[str, str]]:
         found.append(("aggregation_method", f"For {metric} this is one of: {names}."))
     if metric is Metric.ERROR_RATE and rule.status_filter:
         found.append(("status_filter", "An error rate needs both successes and errors."))
+    if metric is Metric.ANOMALY_SEVERITY:
+        sentence = "Anomalies are found by model: this has no meaning for them."
+        found += [(name, sentence) for name in _NOT_OF_ANOMALIES if getattr(rule, name)]
+        if rule.group_by == GroupBy.OPERATION:
+            found.append(("group_by", "Anomalies are found by model: group by that or not at all."))
     if aggregation in PERCENTILES and rule.time_window_minutes > LONGEST_PERCENTILE_MINUTES:
         sentence = f"For percentiles this is at most {LONGEST_PERCENTILE_MINUTES}."
         found.append(("time_window_minutes", sentence))

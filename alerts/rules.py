@@ -46,7 +46,7 @@ class Policy(NamedTuple):
     renotify: bool = True
     min_samples: int = 1
     no_data: str = NoDataMode.NO_DATA
-    # Counts and sums say something of however little there is.
+    # Counts and sums say something of however little there is, and so do anomalies.
     always_sufficient: bool = False
 
 

@@ -166,3 +166,36 @@ class LateArrival(models.Model):
 
     def __str__(self) -> str:
         return f"{self.count} into {self.minute:%H:%M} of {self.project_id}"
+
+
+class Anomaly(models.Model):
+    """How unusual a minute of a model's metric was. Rules read it; nothing looks for any yet."""
+
+    class Severity(models.IntegerChoices):
+        LOW = 1
+        MEDIUM = 2
+        HIGH = 3
+        CRITICAL = 4
+
+    id = models.BigAutoField(primary_key=True)
+    project = models.ForeignKey(Project, models.PROTECT, related_name="+", db_index=False)
+    minute = models.DateTimeField()
+    metric_type = models.CharField(max_length=20)
+    model = models.CharField(max_length=200, blank=True)
+    severity = models.PositiveSmallIntegerField(choices=Severity)
+
+    project_id: uuid.UUID
+
+    class Meta:
+        verbose_name_plural = "anomalies"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "minute", "metric_type", "model"], name="one_anomaly_a_minute"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(severity__gte=1, severity__lte=4), name="anomaly_severity"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_severity_display()} at {self.minute:%H:%M} of {self.project_id}"

@@ -68,13 +68,14 @@ class Watch(NamedTuple):
             self.renotify,
             self.min_samples,
             self.no_data_mode or mode,
-            mode == "zero",
+            mode == "zero" or self.metric_type == Metric.ANOMALY_SEVERITY,
         )
 
     @property
     def values_of(self) -> str:
         """The quantity whose single values it needs, or an empty text."""
-        if self.aggregation_method not in PERCENTILES:
+        severity = self.metric_type == Metric.ANOMALY_SEVERITY
+        if severity or self.aggregation_method not in PERCENTILES:
             return ""
         return "tokens" if self.metric_type == Metric.TOKEN_USAGE else self.metric_type
 

@@ -7,7 +7,7 @@ which are float64 as PostgreSQL's own.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
@@ -27,6 +27,13 @@ OTHER = "_other"
 # Sums of cost are kept in two parts, of which neither can overflow.
 COST_PART = 10**9
 _COST_UNIT = Decimal("1e-12")
+_OF_MINUTES: Mapping[str, Callable[[Array], Any]] = {
+    Aggregation.AVG: np.mean,
+    Aggregation.MAX: np.max,
+    Aggregation.MIN: np.min,
+    Aggregation.SUM: np.sum,
+    Aggregation.COUNT: np.count_nonzero,
+}
 _KIND_OF = {"latency": "latency", "ttft": "ttft", "token_usage": "tokens", "cost": "cost"}
 
 
@@ -35,6 +42,14 @@ class Group(NamedTuple):
     model: str
     operation: str
     status: str
+
+
+class Anomalous(NamedTuple):
+    """A minute that was unusual for a model, `age` minutes before the end of all windows."""
+
+    age: int
+    model: str
+    severity: int
 
 
 class Shape(NamedTuple):
@@ -98,8 +113,9 @@ class _Table:
 class Series:
     """A project's minutes up to one instant, from which any shape is measured."""
 
-    def __init__(self, minutes: Sequence[Minute]) -> None:
+    def __init__(self, minutes: Sequence[Minute], anomalies: Sequence[Anomalous] = ()) -> None:
         self._minutes = minutes
+        self._anomalies = anomalies
         self._length = max((minute.age for minute in minutes), default=0)
         self._crowded = [minute.age for minute in minutes if minute.crowded]
         self._groups: list[Group] = []
@@ -122,6 +138,8 @@ class Series:
 
     def nothing(self, shape: Shape) -> Measured:
         """Return what the shape would be of a group without spans."""
+        if shape.metric == Metric.ANOMALY_SEVERITY:
+            return _of_severities(shape.aggregation, np.zeros(shape.window_minutes))
         return self._value(shape, np.empty(0, np.intp))
 
     def crowded(self, window_minutes: int, ago: int = 0) -> bool:
@@ -129,6 +147,8 @@ class Series:
         return any(age - ago <= window_minutes and age > ago for age in self._crowded)
 
     def _measure(self, shape: Shape) -> dict[str, Measured]:
+        if shape.metric == Metric.ANOMALY_SEVERITY:
+            return self._severities(shape)
         chosen = self._select(shape.source, shape.model, shape.operation, shape.status)
         if not shape.group_by:
             return {"": self._value(shape, chosen)}
@@ -139,6 +159,19 @@ class Series:
             for name in sorted(set(names[spans > 0]))
             if name
         }
+
+    def _severities(self, shape: Shape) -> dict[str, Measured]:
+        """Measure the worst of each minute, which is 0 where nothing was unusual."""
+        worst: dict[str, Array] = {}
+        if not shape.group_by:
+            worst[""] = np.zeros(shape.window_minutes)
+        for age, model, severity in self._anomalies:
+            place = age - shape.ago
+            if 1 <= place <= shape.window_minutes and shape.model in {"", model}:
+                group = model if shape.group_by else ""
+                minutes = worst.setdefault(group, np.zeros(shape.window_minutes))
+                minutes[-place] = max(minutes[-place], severity)
+        return {group: _of_severities(shape.aggregation, worst[group]) for group in worst}
 
     def _value(self, shape: Shape, chosen: Array) -> Measured:
         if shape.metric in {Metric.ERROR_RATE, Metric.THROUGHPUT}:
@@ -259,6 +292,14 @@ def percentile(ordered: Array, share: float) -> float:
     below, above = math.floor(place), math.ceil(place)
     low, high = float(ordered[below]), float(ordered[above])
     return low if below == above else low + (place - below) * (high - low)
+
+
+def _of_severities(aggregation: str, minutes: Array) -> Measured:
+    """Aggregate the minutes of a window; a count is of the unusual ones."""
+    if aggregation in PERCENTILES:
+        return Measured(percentile(np.sort(minutes), PERCENTILES[aggregation]), len(minutes))
+    value = _OF_MINUTES[aggregation](minutes)
+    return Measured(float(value), len(minutes))
 
 
 def _aggregate(kind: str, aggregation: str, stats: Array, samples: int) -> Value:

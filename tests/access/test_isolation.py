@@ -18,6 +18,7 @@ from alerts import rollups
 from alerts.models import (
     Alert,
     AlertRule,
+    Anomaly,
     Attempt,
     Channel,
     DirtyMinute,
@@ -106,6 +107,12 @@ def _make_late_arrival(actor: Actor) -> LateArrival:
     return row
 
 
+def _make_anomaly(actor: Actor) -> Anomaly:
+    row = Anomaly(project=actor.project, minute=NOW, metric_type="latency", severity=1)
+    row.save(force_insert=True)
+    return row
+
+
 def _make_pass(actor: Actor) -> EvaluationPass:
     row = EvaluationPass(
         project=actor.project, minute=NOW, status=EvaluationPass.Status.SKIPPED, evaluated_at=NOW
@@ -118,6 +125,7 @@ MAKE: dict[type[models.Model], Callable[[Actor], models.Model]] = {
     Agent: make_agent,
     Alert: lambda actor: make_alert(make_rule(actor)),
     AlertRule: make_rule,
+    Anomaly: _make_anomaly,
     ApiKey: lambda actor: make_key(actor)[0],
     Attempt: lambda actor: make_attempt(make_notification(make_event(actor))),
     AuditEvent: _make_audit_event,

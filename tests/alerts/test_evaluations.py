@@ -11,7 +11,15 @@ from django.db import connection
 from access import heartbeats
 from access.actors import Actor
 from alerts import episodes, evaluations, history, rollups, rulebook, watches
-from alerts.models import Alert, AlertRule, EvaluationPass, Event, Notification, RuleEvaluation
+from alerts.models import (
+    Alert,
+    AlertRule,
+    Anomaly,
+    EvaluationPass,
+    Event,
+    Notification,
+    RuleEvaluation,
+)
 from alerts.rule_models import RuleState
 from tests.factories import NOW, make_actor, make_rule, make_span, store_spans
 from tests.processes_at_work import at_once
@@ -83,6 +91,55 @@ def test_an_episode_from_beginning_to_end(actor: Actor) -> None:
     assert told(actor) == ["Firing", "Resolved"]
     rule.refresh_from_db()
     assert (rule.trigger_count, rule.last_triggered_at) == (1, at(2))
+
+
+def find_anomaly(actor: Actor, minute: int, severity: int, model: str = "gpt") -> None:
+    row = Anomaly(
+        project=actor.project,
+        minute=at(minute),
+        metric_type="latency",
+        model=model,
+        severity=severity,
+    )
+    row.save(force_insert=True)
+
+
+def test_a_rule_watches_how_unusual_its_minutes_are(actor: Actor) -> None:
+    rule = make_rule(
+        actor, metric_type="anomaly_severity", threshold_value=3, comparison_operator=">="
+    )
+    find_anomaly(actor, 1, 3)
+    find_anomaly(actor, 7, 4)
+
+    for minute in (1, 2, 7, 8):
+        look(actor, minute)
+
+    assert [row for row in rows_of(rule) if row[0] is not None] == [
+        (0, "inactive", "ok", 5),
+        (3, "firing", "ok", 5),
+        (0, "inactive", "ok", 5),
+        (4, "firing", "ok", 5),
+    ]
+    events = Event.objects.filter(project=actor.project).order_by("occurred_at", "id")
+    # The second episode is within the cooldown of the first.
+    assert [event.alert_type for event in events] == ["anomaly_high", "anomaly_high"]
+
+
+def test_a_critical_anomaly_is_told_as_such(actor: Actor) -> None:
+    make_rule(actor, metric_type="anomaly_severity", threshold_value=0, group_by="model")
+    find_anomaly(actor, 1, 4, "gpt")
+    find_anomaly(actor, 1, 2, "claude")
+
+    for minute in (2, 7):
+        look(actor, minute)
+
+    events = Event.objects.filter(project=actor.project)
+    assert sorted((event.alert_type, event.subject.partition(":")[0]) for event in events) == [
+        ("anomaly_critical", "Firing"),
+        ("anomaly_critical", "Resolved"),
+        ("anomaly_high", "Firing"),
+        ("anomaly_high", "Resolved"),
+    ]
 
 
 def test_what_fires_says_what_and_why(actor: Actor) -> None:

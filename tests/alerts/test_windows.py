@@ -12,7 +12,7 @@ from access.actors import Actor
 from alerts import rollups, windows
 from alerts.models import DirtyMinute, LateArrival, Rollup
 from alerts.rule_models import Aggregation, Metric
-from alerts.windows import Measured, Series, Shape
+from alerts.windows import Anomalous, Measured, Series, Shape
 from tests.factories import NOW, make_actor, make_span, store_spans
 
 pytestmark = pytest.mark.django_db
@@ -311,3 +311,38 @@ def test_long_windows_need_no_single_values(actor: Actor) -> None:
     assert found.measure(Shape("latency", "avg", 1440))[""] == (100, 10)
     assert found.measure(Shape("latency", "p50", 15))[""] == (100, 2)
     assert sum(minute.quantities["latency"].values is not None for minute in minutes) == 2
+
+
+# --- Anomalies -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "value"),
+    [
+        *(("max", 4.0), ("min", 0.0), ("avg", 1.4), ("sum", 7.0), ("count", 2.0)),
+        *(("p50", 0.0), ("p95", 3.8), ("p99", 3.96)),
+    ],
+)
+def test_anomalies_are_measured_by_the_worst_of_each_minute(aggregation: str, value: float) -> None:
+    """Of five minutes two were unusual, one of them for two models."""
+    found = [(5, "a", 4), (2, "a", 1), (2, "b", 3), (6, "a", 4), (0, "a", 4)]
+    series = Series((), [Anomalous(*one) for one in found])
+
+    measured = series.measure(Shape("anomaly_severity", aggregation, 5))[""]
+
+    assert measured.samples == 5
+    assert measured.value == pytest.approx(value)
+
+
+def test_anomalies_are_told_apart_by_model() -> None:
+    series = Series((), [Anomalous(5, "a", 4), Anomalous(2, "b", 3), Anomalous(1, "a", 2)])
+    shape = Shape("anomaly_severity", "max", 5)
+
+    assert series.measure(shape._replace(model="b"))[""] == Measured(3.0, 5)
+    assert series.measure(shape._replace(model="c"))[""] == Measured(0.0, 5)
+    assert series.measure(shape._replace(group_by="model")) == {
+        "a": Measured(4.0, 5),
+        "b": Measured(3.0, 5),
+    }
+    assert series.measure(shape._replace(ago=1, group_by="model"))["a"] == Measured(4.0, 5)
+    assert series.nothing(shape._replace(group_by="model")) == Measured(0.0, 5)

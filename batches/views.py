@@ -10,7 +10,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access import audit
-from access.api.pagination import PagesByKey
 from access.api.parsing import FormParser, StrictJSONParser
 from access.api.views import ApiView
 from access.errors import Invalid
@@ -19,6 +18,7 @@ from batches.filters import BatchFilter, JobFilter
 from batches.imports import formats, jsonl
 from batches.imports.files import Options
 from batches.models import Batch, Job, ModelEndpoint, TestCase, TestSuite
+from batches.result_pages import ResultPages
 from batches.serializers import (
     BatchChangeSerializer,
     BatchSerializer,
@@ -307,7 +307,7 @@ class Results(ApiView):
     serializer_class = JobSerializer
     filterset_class = JobFilter
     ordering_fields = ("ordinal", "score", "latency_ms", "cost")
-    pagination_class = PagesByKey
+    pagination_class = ResultPages
     lists = True
 
     @extend_schema(

@@ -13,6 +13,13 @@ from access.errors import Invalid
 
 # Counting all rows of a long table takes longer than reading a page of it.
 MOST_COUNTED = 10_000
+CURSOR = {
+    "name": "cursor",
+    "in": "query",
+    "required": False,
+    "description": "Where the last page ended; take it from `next`.",
+    "schema": {"type": "string"},
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -69,13 +76,7 @@ class CursorPagination(Pagination):
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
         return [
             *super().get_schema_operation_parameters(view),
-            {
-                "name": "cursor",
-                "in": "query",
-                "required": False,
-                "description": "Where the last page ended; take it from `next`.",
-                "schema": {"type": "string"},
-            },
+            CURSOR,
         ]
 
 

@@ -165,8 +165,9 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
         self, queryset: QuerySet[Any] | None = None, *, count: int | None = None
     ) -> Response:
         """Return a page of the rows; `count` is how many there are in all, where that is known."""
-        if not set(self.request.query_params) - OF_EVERY_LIST:
-            paginator: Any = self.paginator
+        paginator: Any = self.paginator
+        of_pages: frozenset[str] = getattr(paginator, "parameters", frozenset())
+        if not set(self.request.query_params) - OF_EVERY_LIST - of_pages:
             paginator.known_count = count
         rows = self.filter_queryset(self.get_queryset() if queryset is None else queryset)
         page = self.paginate_queryset(rows)

@@ -248,6 +248,32 @@ def test_results_are_narrowed(query: str, keys: list[str], api: Api, judged: Bat
     assert [row["case_key"] for row in page["results"]] == keys
 
 
+@pytest.mark.parametrize(("query", "count"), [("", 14), ("&passed=false", 0), ("&tag=odd", 6)])
+def test_results_lead_on_by_cursor_and_miss_nothing(
+    query: str, count: int, api: Api, actor: Actor
+) -> None:
+    drafts = [make_case_draft(n, tags=["odd"] * (n % 2)) for n in range(7)]
+    batch = make_batch(actor, suite=make_suite(actor, cases=drafts), repeats=2)
+    seen, path = [], f"batches/{batch.pk}/results?limit=2{query}"
+
+    while path:
+        body = api.read(path).json()
+        assert body["count"] == count
+        seen += [(row["case_key"], row["repeat"]) for row in body["results"]]
+        path = (body["next"] or "").partition("/api/")[2]
+
+    assert len(seen) == len(set(seen)) == count
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("query", ["cursor=x", "cursor=1", "cursor=1-1&ordering=score"])
+def test_a_cursor_that_leads_nowhere_is_refused(query: str, api: Api, judged: Batch) -> None:
+    answer = api.read(f"batches/{judged.pk}/results?{query}")
+
+    assert answer.status_code == 400
+    assert "cursor" in answer.json()["details"]
+
+
 def test_a_result_names_its_batch_and_its_case(api: Api, judged: Batch) -> None:
     row = api.read(f"batches/{judged.pk}/results").json()["results"][0]
 

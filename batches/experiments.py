@@ -15,8 +15,10 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.contrib.postgres.aggregates import ArrayAgg, BoolAnd, BoolOr
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Case, Count, Exists, Max, Min, OuterRef, Q, QuerySet, Sum, Value, When
+from psycopg.errors import DeadlockDetected as Deadlock
+from psycopg.errors import LockNotAvailable
 
 from access import audit
 from access.actors import Actor
@@ -26,12 +28,12 @@ from batches.batches import Config
 from batches.documents import Draft
 from batches.models import (
     BATCH_OPEN,
+    JOB_OPEN,
     Agent,
     Batch,
     BatchStatus,
     Document,
     Job,
-    JobStatus,
     ModelEndpoint,
     TestSuite,
 )
@@ -199,7 +201,11 @@ def delete(actor: Actor, tracking_id: str, *, cancel: bool, now: datetime) -> in
             batches.cancel(batch, now=now, reason="The experiment was deleted.")
         details = {"tracking_id": tracking_id, "batches": len(found)}
         audit.record(actor, "experiment.deleted", found[0], details)
-        _bury([batch.pk for batch in found], now)
+        ids = [batch.pk for batch in found]
+        _lock_documents(ids)
+        if _of(actor.project.pk, tracking_id).exclude(pk__in=ids).exists():
+            raise Conflict("A batch was added to this experiment at this very moment. Try again.")
+        _bury(ids, now)
     return len(found)
 
 
@@ -211,34 +217,65 @@ def expired(now: datetime) -> int:
 def clean_up(now: datetime) -> Iterator[int]:
     """Delete what has expired, oldest first; yield after each chunk how many batches it was.
 
-    One with an unfinished job is left for later. Two at once share the work.
+    One whose experiment has an unfinished job is left for later, and so is a chunk that somebody
+    else stands in the way of. Two at once share the work.
     """
-    after: tuple[datetime | None, uuid.UUID] | None = None
+    after: _Place | None = None
     while True:
-        with transaction.atomic():
-            # Locked first and looked at again: whoever starts or reruns a job locks the batch.
-            waiting = Batch.objects.filter(is_ephemeral=True, expires_at__lte=now)
-            if after is not None:
-                waiting = waiting.filter(expires_at__gte=after[0]).exclude(
-                    expires_at=after[0], pk__lte=after[1]
-                )
-            locked = list(
-                waiting.select_for_update(skip_locked=True)
-                .order_by("expires_at", "pk")
-                .only("pk", "status", "expires_at")[:CHUNK]
-            )
-            if not locked:
-                return
-            after = (locked[-1].expires_at, locked[-1].pk)
-            ended = [batch.pk for batch in locked if batch.status not in BATCH_OPEN]
-            unfinished = set(
-                Job.objects.filter(
-                    batch__in=ended, status__in=[JobStatus.PENDING, JobStatus.RUNNING]
-                ).values_list("batch_id", flat=True)
-            )
-            gone = [pk for pk in ended if pk not in unfinished]
-            _bury(gone, now)
-        yield len(gone)
+        deleted = 0
+        try:
+            with transaction.atomic():
+                locked = _lock_expired(now, after)
+                if not locked:
+                    return
+                after = locked[-1].expires_at, locked[-1].pk
+                gone = _deletable([batch.pk for batch in locked])
+                _bury(gone, now)
+            deleted = len(gone)
+        except OperationalError as error:
+            # After a lock was waited for in vain, or two waited for each other, the next chunk may
+            # do. Everything else, such as a lost connection, meets that one as well.
+            if after is None or not isinstance(error.__cause__, (LockNotAvailable, Deadlock)):
+                raise
+            logger.warning("experiments left for later", reason=str(error.__cause__))
+        yield deleted
+
+
+# When a batch expired, and its id.
+_Place = tuple[datetime | None, uuid.UUID]
+
+
+def _lock_expired(now: datetime, after: _Place | None) -> list[Batch]:
+    waiting = Batch.objects.filter(is_ephemeral=True, expires_at__lte=now)
+    if after is not None:
+        waiting = waiting.filter(expires_at__gte=after[0]).exclude(
+            expires_at=after[0], pk__lte=after[1]
+        )
+    rows = waiting.select_for_update(skip_locked=True).order_by("expires_at", "pk")
+    return list(rows.only("pk", "expires_at")[:CHUNK])
+
+
+def _deletable(locked: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Return which of the locked batches have ended with all of their experiment, calls included.
+
+    Locked first and looked at then: whoever starts or reruns a job locks its batch, and whoever
+    makes one about a document of another batch of the experiment locks the document.
+    """
+    _lock_documents(locked)
+    open_ = Batch.objects.open().exclude(tracking_id="")
+    ended = Batch.objects.filter(pk__in=locked).filter(
+        ~Exists(open_.filter(project=OuterRef("project"), tracking_id=OuterRef("tracking_id")))
+    )
+    # A cancelled batch may have calls in flight. State by state, as the indexes are.
+    for status in JOB_OPEN:
+        ended = ended.filter(~Exists(Job.objects.filter(batch=OuterRef("pk"), status=status)))
+    return list(ended.order_by().values_list("pk", flat=True))
+
+
+def _lock_documents(batch_ids: Sequence[uuid.UUID]) -> None:
+    """Let nobody ask about the batches' own documents any more until the transaction ends."""
+    own = Document.objects.filter(ephemeral_batch__in=batch_ids).select_for_update()
+    list(own.order_by("pk").values_list("pk", flat=True))
 
 
 def _bury(batch_ids: Sequence[uuid.UUID], now: datetime) -> None:
@@ -248,7 +285,8 @@ def _bury(batch_ids: Sequence[uuid.UUID], now: datetime) -> None:
         for table, column in (
             ("batches_job", "batch_id"),
             ("batches_document", "ephemeral_batch_id"),
-            ("batches_agent", "ephemeral_batch_id"),
+            # Their agents go by the foreign key: deleted before, each would still be taken out of
+            # its batch, which is a new version of a row that is about to go.
             ("batches_batch", "id"),
         ):
             cursor.execute(

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import structlog
@@ -42,8 +43,9 @@ logger = structlog.get_logger(__name__)
 
 MAX_DAYS = 365
 STATUSES = ("running", "completed", "cancelled", "failed")
-# Deleted in one transaction: with 100 results each a few hundred milliseconds.
-CHUNK = 50
+# Deleted in one transaction, which takes a few hundred milliseconds: so many batches at most, and
+# no further one where they made more calls than that.
+CHUNK, CHUNK_CALLS = 100, 10_000
 _TRACKING_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # One experiment of a user is made at a time, so that two at once cannot pass the cap together.
 _CAP_LOCK = 7_301_002
@@ -252,7 +254,10 @@ def _lock_expired(now: datetime, after: _Place | None) -> list[Batch]:
             expires_at=after[0], pk__lte=after[1]
         )
     rows = waiting.select_for_update(skip_locked=True).order_by("expires_at", "pk")
-    return list(rows.only("pk", "expires_at")[:CHUNK])
+    locked = list(rows.only("pk", "expires_at", "total")[:CHUNK])
+    calls = accumulate(batch.total for batch in locked)
+    few = sum(made <= CHUNK_CALLS for made in calls)
+    return locked[: max(few, 1)]
 
 
 def _deletable(locked: Sequence[uuid.UUID]) -> list[uuid.UUID]:
@@ -274,45 +279,53 @@ def _deletable(locked: Sequence[uuid.UUID]) -> list[uuid.UUID]:
 
 def _lock_documents(batch_ids: Sequence[uuid.UUID]) -> None:
     """Let nobody ask about the batches' own documents any more until the transaction ends."""
-    own = Document.objects.filter(ephemeral_batch__in=batch_ids).select_for_update()
-    list(own.order_by("pk").values_list("pk", flat=True))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM (SELECT FROM batches_document WHERE ephemeral_batch_id = ANY(%s)"
+            " ORDER BY id FOR UPDATE) AS locked",
+            [list(batch_ids)],
+        )
 
 
 def _bury(batch_ids: Sequence[uuid.UUID], now: datetime) -> None:
     """Delete locked batches with all they own, from the leaves up, and leave tombstones."""
     with connection.cursor() as cursor:
-        cursor.execute(_TOMBSTONES, {"batches": list(batch_ids), "now": now})
-        for table, column in (
-            ("batches_job", "batch_id"),
-            ("batches_document", "ephemeral_batch_id"),
-            # Their agents go by the foreign key: deleted before, each would still be taken out of
-            # its batch, which is a new version of a row that is about to go.
-            ("batches_batch", "id"),
-        ):
-            cursor.execute(
-                f"DELETE FROM {table} WHERE {column} = ANY(%s)",  # noqa: S608  the names above
-                [list(batch_ids)],
-            )
+        cursor.execute(_BURY_OWNED, {"batches": list(batch_ids), "now": now})
+        # Their agents go by the foreign key: deleted before, each would still be taken out of its
+        # batch, which is a new version of a row that is about to go.
+        cursor.execute("DELETE FROM batches_batch WHERE id = ANY(%s)", [list(batch_ids)])
     if batch_ids:
         logger.info("experiments cleaned up", batches=len(batch_ids))
 
 
-# Ids are made in the database, from the batch's own: it goes, and its id with it.
-_TOMBSTONES = """
+# What is counted and hashed is what is deleted, read once. The tombstone has the batch's id.
+_BURY_OWNED = """
+    WITH calls AS (
+        DELETE FROM batches_job WHERE batch_id = ANY(%(batches)s)
+        RETURNING batch_id, case_hash, ordinal, repeat
+    ), hashes AS (
+        SELECT batch_id, string_agg(case_hash, '' ORDER BY ordinal, repeat) AS hashes
+        FROM calls GROUP BY batch_id
+    ), pages AS (
+        DELETE FROM batches_document WHERE ephemeral_batch_id = ANY(%(batches)s)
+        RETURNING ephemeral_batch_id
+    ), counts AS (
+        SELECT ephemeral_batch_id, count(*) AS documents FROM pages GROUP BY ephemeral_batch_id
+    )
     INSERT INTO batches_tombstone (id, project_id, user_id, created_at, batch_id, name,
         tracking_id, suite_name, suite_hash, model_name, agent_name, status, total, passed, failed,
         errors, unscored, documents, content_hash, avg_score, total_cost, began_at, ended_at,
         expired_at)
     SELECT b.id, b.project_id, b.user_id, %(now)s, b.id, b.name, b.tracking_id, b.suite_name,
         b.suite_hash, b.model_name, b.agent_name, b.status, b.total, b.passed, b.failed, b.errors,
-        b.unscored,
-        (SELECT count(*) FROM batches_document d WHERE d.ephemeral_batch_id = b.id),
-        (SELECT encode(sha256(convert_to(coalesce(
-            string_agg(j.case_hash, '' ORDER BY j.ordinal, j.repeat), ''), 'UTF8')), 'hex')
-            FROM batches_job j WHERE j.batch_id = b.id),
+        b.unscored, coalesce(counts.documents, 0),
+        encode(sha256(convert_to(coalesce(hashes.hashes, ''), 'UTF8')), 'hex'),
         b.score_sum / nullif(b.weight_sum, 0), b.total_cost, b.created_at,
         coalesce(b.completed_at, %(now)s), b.expires_at
-    FROM batches_batch b WHERE b.id = ANY(%(batches)s)
+    FROM batches_batch b
+    LEFT JOIN hashes ON hashes.batch_id = b.id
+    LEFT JOIN counts ON counts.ephemeral_batch_id = b.id
+    WHERE b.id = ANY(%(batches)s)
     ON CONFLICT DO NOTHING
 """
 

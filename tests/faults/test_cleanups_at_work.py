@@ -3,6 +3,7 @@
 Whatever happens, an experiment is either there as a whole or gone with one tombstone.
 """
 
+import re
 import threading
 import time
 from collections import Counter
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
+from pytest_django import Settings
 
-from access.actors import Actor
 from access.errors import Conflict, Invalid, NotFound
 from batches import batches, claims, documents, experiments, rescoring
 from batches.batches import Config
@@ -25,11 +26,9 @@ from batches.experiments import Plan
 from batches.models import (
     Agent,
     Batch,
-    BatchStatus,
     Document,
     Job,
     JobOutcome,
-    ModelEndpoint,
     Tombstone,
 )
 from tests.factories import NOW, make_actor, make_endpoint, make_experiment, make_suite
@@ -45,6 +44,11 @@ DOCUMENTS = 2
 # Long after everything that is made at NOW has expired.
 LATE = NOW + timedelta(days=8)
 COMMAND = "cleanup_experiments"
+
+
+@pytest.fixture(autouse=True)
+def _no_cap(settings: Settings) -> None:
+    settings.EVALSCHED_EXPERIMENT_MAX_PER_USER = 1_000_000
 
 
 def make_expired(count: int) -> list[Batch]:
@@ -118,8 +122,9 @@ def others_idle() -> bool:
 def deleted_by(running: Running) -> int:
     """Return how many batches a process of the command says it has deleted."""
     assert running.wait(120) == 0, running.said()
-    last = running.said().rpartition("\r")[2]
-    return int(last.split()[0])
+    said = re.search(r"(\d+) batches of experiments deleted", running.said())
+    assert said is not None, running.said()
+    return int(said[1])
 
 
 def test_what_was_killed_half_way_ends_the_same_when_it_is_started_again(tmp_path: Path) -> None:
@@ -213,54 +218,61 @@ def noting_losses() -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
 
 
 class Users:
-    """People and workers who use experiments that have expired, each action at a random moment.
+    """People and workers who use experiments that have expired, each with the next best one.
 
-    What is refused because the experiment is gone, or not in a state for it, is counted.
+    What is refused because the experiment is gone, or in no state for it, is counted.
     """
 
-    def __init__(self, actor: Actor, endpoint: ModelEndpoint, over: threading.Event) -> None:
-        self.actor = actor
-        self.endpoint = endpoint
-        self.over = over
+    def __init__(self) -> None:
+        self.actor = make_actor()
+        self.endpoint = make_endpoint(self.actor)
+        self.suite = make_suite(self.actor, cases=DOCUMENTS)
+        self.over = threading.Event()
         self.done: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.regular: list[Any] = []
 
-    def act(self, number: int) -> None:
+    def use(self, number: int) -> None:
         moments = chance(f"users of experiments {number}")
-        actions = [
-            *(self.start, self.start, self.run, self.resume_and_drop, self.resume_and_cancel),
-            *(self.rescore, self.ask_about_the_documents_of_another, self.extend),
+        actions: list[Callable[[Batch], None]] = [
+            *(self.run, self.let_go_late, self.resume_and_cancel, self.rescore),
+            *(self.ask_about_the_documents_of_another, self.extend),
         ]
         while not self.over.is_set():
+            self.make()
             action = moments.choice(actions)
-            ended = Batch.objects.order_by("?").first()
             try:
-                action(ended) if ended is not None else self.start(None)
-            except (NotFound, Conflict, Invalid):
+                action(moments.choice(list(Batch.objects.filter(is_ephemeral=True))))
+            except (NotFound, Conflict, Invalid, IntegrityError, IndexError):
                 self.refused[action.__name__] += 1
             else:
                 self.done[action.__name__] += 1
 
-    def start(self, _: Batch | None) -> None:
-        """Make one that has expired already, and end it."""
-        made = make_experiment(self.actor, endpoint=self.endpoint, documents=DOCUMENTS)
+    def make(self) -> None:
+        """Make two that have ended: one about documents, one about a suite."""
+        batches.cancel(make_experiment(self.actor, endpoint=self.endpoint), now=NOW)
+        made = experiments.create(
+            self.actor,
+            Plan(is_ephemeral=True, agent={"name": "Trial"}),
+            endpoint=self.endpoint,
+            config=Config(),
+            suite=self.suite,
+            now=NOW,
+        )
         batches.cancel(made, now=NOW)
-
-    def _resumed(self, batch: Batch) -> list[Claim]:
-        batches.resume(batch, now=NOW)
-        return claims.exchange(batch.pk, [], want=DOCUMENTS, now=NOW).claims
 
     def run(self, batch: Batch) -> None:
         """Run what is missing to the end."""
         claimed = self._resumed(batch)
         results = [Result(claim, JobOutcome.UNSCORED, attempts=1, wall_ms=1) for claim in claimed]
+        self.over.wait(0.01)
         claims.exchange(batch.pk, results, want=0, now=NOW)
 
-    def resume_and_drop(self, batch: Batch) -> None:
-        """Cancel while calls are in flight, and let them go only later."""
+    def let_go_late(self, batch: Batch) -> None:
+        """Cancel while calls are in flight, whose workers notice a moment later."""
         claimed = self._resumed(batch)
         batches.cancel(batch, now=NOW)
-        self.over.wait(0.01)
+        self.over.wait(0.02)
         claims.give_back(batch.pk, claimed, now=NOW)
 
     def resume_and_cancel(self, batch: Batch) -> None:
@@ -268,23 +280,78 @@ class Users:
         batches.cancel(batch, now=NOW)
 
     def rescore(self, batch: Batch) -> None:
-        suite = batch.suite
-        assert suite is None
-        raise NotFound("Only batches of suites are scored anew.")
+        rescoring.rescore(self.actor, batch, now=NOW)
 
     def ask_about_the_documents_of_another(self, batch: Batch) -> None:
-        """Start a batch of the same experiment about what another batch has brought along."""
+        """Start a batch that stays, in the same experiment, about what this one brought along."""
         own = list(Document.objects.filter(ephemeral_batch=batch).values_list("pk", flat=True))
         asked = documents.find_all(self.actor.project.pk, own, tracking_id=batch.tracking_id)
-        plan = Plan(tracking_id=batch.tracking_id)
         made = experiments.create(
-            self.actor, plan, endpoint=self.endpoint, config=Config(), now=NOW, asked=asked
+            self.actor,
+            Plan(tracking_id=batch.tracking_id),
+            endpoint=self.endpoint,
+            config=Config(),
+            now=NOW,
+            asked=asked,
         )
+        self.regular.append(made.pk)
         self.over.wait(0.02)
         batches.cancel(made, now=NOW)
 
     def extend(self, batch: Batch) -> None:
-        """Let it live on for a moment, and end at its old time."""
+        """Let it live on for a while, and then expire as before."""
         experiments.extend(self.actor, batch.tracking_id, days=30, now=LATE)
-        self.over.wait(0.01)
+        self.over.wait(0.02)
+        assert Batch.objects.filter(pk=batch.pk).exists()
         experiments.extend(self.actor, batch.tracking_id, days=7, now=NOW)
+
+    def _resumed(self, batch: Batch) -> list[Claim]:
+        batches.resume(batch, now=NOW)
+        return claims.exchange(batch.pk, [], want=DOCUMENTS, now=NOW).claims
+
+
+def test_whatever_is_done_with_experiments_meanwhile_none_with_an_unfinished_job_is_deleted() -> (
+    None
+):
+    users, deleted = Users(), Counter[str]()
+
+    def clean(name: str) -> None:
+        while not users.over.is_set():
+            deleted[name] += sum(experiments.clean_up(LATE))
+            # So that some live long enough to be used.
+            users.over.wait(0.05)
+
+    def watch() -> None:
+        users.over.wait(SIZES.race_s)
+        users.over.set()
+
+    def stopping(task: Callable[[], None]) -> None:
+        try:
+            task()
+        finally:
+            users.over.set()
+
+    with noting_losses() as losses:
+        tasks = [
+            *(partial(users.use, number) for number in range(4)),
+            *(partial(clean, name) for name in ("one", "other")),
+            watch,
+        ]
+        at_once(*(partial(stopping, task) for task in tasks))
+        assert losses() == []
+
+        assert len(users.done) == 6, (users.done, users.refused)
+        assert min(deleted.values()) > 0
+        assert Tombstone.objects.count() == sum(deleted.values())
+        assert not gone() & set(Batch.objects.values_list("pk", flat=True))
+        assert Batch.objects.filter(pk__in=users.regular).count() == len(users.regular)
+        assert not Tombstone.objects.filter(expired_at__gt=LATE).exists()
+        for batch in Batch.objects.open():
+            batches.cancel(batch, now=NOW)
+        rest = Batch.objects.filter(is_ephemeral=True, jobs__status="running").distinct().count()
+        assert rest == 0
+        experiments_left = Batch.objects.filter(is_ephemeral=True).count()
+        assert sum(experiments.clean_up(LATE + timedelta(days=36_500))) == experiments_left
+        assert losses() == []
+    assert not Agent.objects.exists()
+    assert not Document.objects.exists()

@@ -199,11 +199,13 @@ def delete(actor: Actor, tracking_id: str, *, cancel: bool, now: datetime) -> in
         under_way = [batch for batch in found if batch.status in BATCH_OPEN]
         if under_way and not cancel:
             raise Conflict("This experiment is under way. Cancel it first, or send ?cancel=true.")
+        ids = [batch.pk for batch in found]
+        if not cancel and Job.objects.filter(batch__in=ids, status__in=JOB_OPEN).exists():
+            raise Conflict("Its last calls are still in flight. Try again in a moment.")
         for batch in under_way:
             batches.cancel(batch, now=now, reason="The experiment was deleted.")
         details = {"tracking_id": tracking_id, "batches": len(found)}
         audit.record(actor, "experiment.deleted", found[0], details)
-        ids = [batch.pk for batch in found]
         _lock_documents(ids)
         if _of(actor.project.pk, tracking_id).exclude(pk__in=ids).exists():
             raise Conflict("A batch was added to this experiment at this very moment. Try again.")

@@ -232,6 +232,8 @@ def test_a_cancelled_batch_is_left_alone_while_a_call_is_in_flight() -> None:
     batches.cancel(batch, now=NOW)
 
     assert clean_up() == 0
+    with pytest.raises(Conflict, match="in flight"):
+        experiments.delete(make_actor(batch.user), batch.tracking_id, cancel=False, now=NOW)
 
     claims.give_back(batch.pk, claimed, now=NOW)
     assert clean_up() == 1

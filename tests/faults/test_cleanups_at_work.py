@@ -212,7 +212,7 @@ def noting_losses() -> Iterator[Callable[[], list[tuple[Any, ...]]]]:
     def found() -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             cursor.execute("SELECT * FROM noted_losses")
-            return cursor.fetchall()
+            return list(cursor.fetchall())
 
     yield found
     with connection.cursor() as cursor:
@@ -340,7 +340,7 @@ def test_whatever_is_done_with_experiments_meanwhile_none_with_an_unfinished_job
             users.over.set()
 
     with noting_losses() as losses:
-        tasks = [
+        tasks: list[Callable[[], None]] = [
             *(partial(users.use, number) for number in range(4)),
             *(partial(clean, name) for name in ("one", "other")),
             watch,

@@ -10,13 +10,16 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.contrib.postgres.aggregates import ArrayAgg, BoolAnd, BoolOr
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Case, Count, Exists, Max, Min, OuterRef, Q, QuerySet, Sum, Value, When
+from psycopg.errors import DeadlockDetected as Deadlock
+from psycopg.errors import LockNotAvailable
 
 from access import audit
 from access.actors import Actor
@@ -26,12 +29,12 @@ from batches.batches import Config
 from batches.documents import Draft
 from batches.models import (
     BATCH_OPEN,
+    JOB_OPEN,
     Agent,
     Batch,
     BatchStatus,
     Document,
     Job,
-    JobStatus,
     ModelEndpoint,
     TestSuite,
 )
@@ -40,8 +43,9 @@ logger = structlog.get_logger(__name__)
 
 MAX_DAYS = 365
 STATUSES = ("running", "completed", "cancelled", "failed")
-# Deleted in one transaction: with 100 results each a few hundred milliseconds.
-CHUNK = 50
+# Deleted in one transaction, which takes a few hundred milliseconds: so many batches at most, and
+# no further one where they made more calls than that.
+CHUNK, CHUNK_CALLS = 100, 10_000
 _TRACKING_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # One experiment of a user is made at a time, so that two at once cannot pass the cap together.
 _CAP_LOCK = 7_301_002
@@ -195,11 +199,17 @@ def delete(actor: Actor, tracking_id: str, *, cancel: bool, now: datetime) -> in
         under_way = [batch for batch in found if batch.status in BATCH_OPEN]
         if under_way and not cancel:
             raise Conflict("This experiment is under way. Cancel it first, or send ?cancel=true.")
+        ids = [batch.pk for batch in found]
+        if not cancel and Job.objects.filter(batch__in=ids, status__in=JOB_OPEN).exists():
+            raise Conflict("Its last calls are still in flight. Try again in a moment.")
         for batch in under_way:
             batches.cancel(batch, now=now, reason="The experiment was deleted.")
         details = {"tracking_id": tracking_id, "batches": len(found)}
         audit.record(actor, "experiment.deleted", found[0], details)
-        _bury([batch.pk for batch in found], now)
+        _lock_documents(ids)
+        if _of(actor.project.pk, tracking_id).exclude(pk__in=ids).exists():
+            raise Conflict("A batch was added to this experiment at this very moment. Try again.")
+        _bury(ids, now)
     return len(found)
 
 
@@ -211,70 +221,113 @@ def expired(now: datetime) -> int:
 def clean_up(now: datetime) -> Iterator[int]:
     """Delete what has expired, oldest first; yield after each chunk how many batches it was.
 
-    One with an unfinished job is left for later. Two at once share the work.
+    One whose experiment has an unfinished job is left for later, and so is a chunk that somebody
+    else stands in the way of. Two at once share the work.
     """
-    after: tuple[datetime | None, uuid.UUID] | None = None
+    after: _Place | None = None
     while True:
-        with transaction.atomic():
-            # Locked first and looked at again: whoever starts or reruns a job locks the batch.
-            waiting = Batch.objects.filter(is_ephemeral=True, expires_at__lte=now)
-            if after is not None:
-                waiting = waiting.filter(expires_at__gte=after[0]).exclude(
-                    expires_at=after[0], pk__lte=after[1]
-                )
-            locked = list(
-                waiting.select_for_update(skip_locked=True)
-                .order_by("expires_at", "pk")
-                .only("pk", "status", "expires_at")[:CHUNK]
-            )
-            if not locked:
-                return
-            after = (locked[-1].expires_at, locked[-1].pk)
-            ended = [batch.pk for batch in locked if batch.status not in BATCH_OPEN]
-            unfinished = set(
-                Job.objects.filter(
-                    batch__in=ended, status__in=[JobStatus.PENDING, JobStatus.RUNNING]
-                ).values_list("batch_id", flat=True)
-            )
-            gone = [pk for pk in ended if pk not in unfinished]
-            _bury(gone, now)
-        yield len(gone)
+        deleted = 0
+        try:
+            with transaction.atomic():
+                locked = _lock_expired(now, after)
+                if not locked:
+                    return
+                after = locked[-1].expires_at, locked[-1].pk
+                gone = _deletable([batch.pk for batch in locked])
+                _bury(gone, now)
+            deleted = len(gone)
+        except OperationalError as error:
+            # After a lock was waited for in vain, or two waited for each other, the next chunk may
+            # do. Everything else, such as a lost connection, meets that one as well.
+            if after is None or not isinstance(error.__cause__, (LockNotAvailable, Deadlock)):
+                raise
+            logger.warning("experiments left for later", reason=str(error.__cause__))
+        yield deleted
+
+
+# When a batch expired, and its id.
+_Place = tuple[datetime | None, uuid.UUID]
+
+
+def _lock_expired(now: datetime, after: _Place | None) -> list[Batch]:
+    waiting = Batch.objects.filter(is_ephemeral=True, expires_at__lte=now)
+    if after is not None:
+        waiting = waiting.filter(expires_at__gte=after[0]).exclude(
+            expires_at=after[0], pk__lte=after[1]
+        )
+    rows = waiting.select_for_update(skip_locked=True).order_by("expires_at", "pk")
+    locked = list(rows.only("pk", "expires_at", "total")[:CHUNK])
+    calls = accumulate(batch.total for batch in locked)
+    few = sum(made <= CHUNK_CALLS for made in calls)
+    return locked[: max(few, 1)]
+
+
+def _deletable(locked: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Return which of the locked batches have ended with all of their experiment, calls included.
+
+    Locked first and looked at then: whoever starts or reruns a job locks its batch, and whoever
+    makes one about a document of another batch of the experiment locks the document.
+    """
+    _lock_documents(locked)
+    open_ = Batch.objects.open().exclude(tracking_id="")
+    ended = Batch.objects.filter(pk__in=locked).filter(
+        ~Exists(open_.filter(project=OuterRef("project"), tracking_id=OuterRef("tracking_id")))
+    )
+    # A cancelled batch may have calls in flight. State by state, as the indexes are.
+    for status in JOB_OPEN:
+        ended = ended.filter(~Exists(Job.objects.filter(batch=OuterRef("pk"), status=status)))
+    return list(ended.order_by().values_list("pk", flat=True))
+
+
+def _lock_documents(batch_ids: Sequence[uuid.UUID]) -> None:
+    """Let nobody ask about the batches' own documents any more until the transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM (SELECT FROM batches_document WHERE ephemeral_batch_id = ANY(%s)"
+            " ORDER BY id FOR UPDATE) AS locked",
+            [list(batch_ids)],
+        )
 
 
 def _bury(batch_ids: Sequence[uuid.UUID], now: datetime) -> None:
     """Delete locked batches with all they own, from the leaves up, and leave tombstones."""
     with connection.cursor() as cursor:
-        cursor.execute(_TOMBSTONES, {"batches": list(batch_ids), "now": now})
-        for table, column in (
-            ("batches_job", "batch_id"),
-            ("batches_document", "ephemeral_batch_id"),
-            ("batches_agent", "ephemeral_batch_id"),
-            ("batches_batch", "id"),
-        ):
-            cursor.execute(
-                f"DELETE FROM {table} WHERE {column} = ANY(%s)",  # noqa: S608  the names above
-                [list(batch_ids)],
-            )
+        cursor.execute(_BURY_OWNED, {"batches": list(batch_ids), "now": now})
+        # Their agents go by the foreign key: deleted before, each would still be taken out of its
+        # batch, which is a new version of a row that is about to go.
+        cursor.execute("DELETE FROM batches_batch WHERE id = ANY(%s)", [list(batch_ids)])
     if batch_ids:
         logger.info("experiments cleaned up", batches=len(batch_ids))
 
 
-# Ids are made in the database, from the batch's own: it goes, and its id with it.
-_TOMBSTONES = """
+# What is counted and hashed is what is deleted, read once. The tombstone has the batch's id.
+_BURY_OWNED = """
+    WITH calls AS (
+        DELETE FROM batches_job WHERE batch_id = ANY(%(batches)s)
+        RETURNING batch_id, case_hash, ordinal, repeat
+    ), hashes AS (
+        SELECT batch_id, string_agg(case_hash, '' ORDER BY ordinal, repeat) AS hashes
+        FROM calls GROUP BY batch_id
+    ), pages AS (
+        DELETE FROM batches_document WHERE ephemeral_batch_id = ANY(%(batches)s)
+        RETURNING ephemeral_batch_id
+    ), counts AS (
+        SELECT ephemeral_batch_id, count(*) AS documents FROM pages GROUP BY ephemeral_batch_id
+    )
     INSERT INTO batches_tombstone (id, project_id, user_id, created_at, batch_id, name,
         tracking_id, suite_name, suite_hash, model_name, agent_name, status, total, passed, failed,
         errors, unscored, documents, content_hash, avg_score, total_cost, began_at, ended_at,
         expired_at)
     SELECT b.id, b.project_id, b.user_id, %(now)s, b.id, b.name, b.tracking_id, b.suite_name,
         b.suite_hash, b.model_name, b.agent_name, b.status, b.total, b.passed, b.failed, b.errors,
-        b.unscored,
-        (SELECT count(*) FROM batches_document d WHERE d.ephemeral_batch_id = b.id),
-        (SELECT encode(sha256(convert_to(coalesce(
-            string_agg(j.case_hash, '' ORDER BY j.ordinal, j.repeat), ''), 'UTF8')), 'hex')
-            FROM batches_job j WHERE j.batch_id = b.id),
+        b.unscored, coalesce(counts.documents, 0),
+        encode(sha256(convert_to(coalesce(hashes.hashes, ''), 'UTF8')), 'hex'),
         b.score_sum / nullif(b.weight_sum, 0), b.total_cost, b.created_at,
         coalesce(b.completed_at, %(now)s), b.expires_at
-    FROM batches_batch b WHERE b.id = ANY(%(batches)s)
+    FROM batches_batch b
+    LEFT JOIN hashes ON hashes.batch_id = b.id
+    LEFT JOIN counts ON counts.ephemeral_batch_id = b.id
+    WHERE b.id = ANY(%(batches)s)
     ON CONFLICT DO NOTHING
 """
 

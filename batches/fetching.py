@@ -64,7 +64,10 @@ def record(document: Document, found: articles.Article | Invalid, *, now: dateti
     with transaction.atomic():
         batch = None
         if document.ephemeral_batch_id:
-            batch = Batch.objects.select_for_update().get(pk=document.ephemeral_batch_id)
+            batch = Batch.objects.select_for_update().filter(pk=document.ephemeral_batch_id).first()
+            if batch is None:
+                # The experiment was deleted meanwhile, and the document with it.
+                return
         mine = Document.objects.filter(pk=document.pk, claim_no=document.claim_no)
         if isinstance(found, Invalid):
             recorded = mine.move(

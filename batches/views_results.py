@@ -43,7 +43,7 @@ class CaseResults(ApiView):
     def get(self, request: Request, batch_id: Any) -> Response:
         """The batch's cases in their order, the repeats of each taken together."""
         batch = self.found(Batch.objects.filter(project=self.actor.project), pk=batch_id)
-        return self.listed(case_results.of(batch))
+        return self.listed(case_results.of(batch), count=batch.total // batch.repeats)
 
 
 class CompareBatches(ApiView):

@@ -31,7 +31,7 @@ from tests import servers
 
 PARTS = (
     *("batches", "faulty", "allowances", "fairness", "lists"),
-    *("dispatch", "imports", "calibration", "results"),
+    *("dispatch", "imports", "calibration", "results", "cleanup"),
     *("traces", "rules"),
 )
 APPS = ("access", "alerts", "batches", "evalsched")

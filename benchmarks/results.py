@@ -2,10 +2,16 @@
 
 import time
 import tracemalloc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from http import HTTPStatus
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 from django.db import connection
 from django.test import Client
 
@@ -13,8 +19,9 @@ from access.actors import Actor
 from batches import rescoring
 from batches.exports import formats
 from batches.models import Batch, BatchStatus, Job
-from benchmarks.figures import Figure
-from tests.factories import NOW, make_actor, make_batch, make_suite
+from benchmarks.figures import Figure, family
+from tests.factories import NOW, make_actor, make_batch, make_key, make_suite
+from tests.processes_at_work import Running, until, web
 
 COMPARED = 1_000
 EXPORTED = 50_000
@@ -79,7 +86,57 @@ def exported(actor: Actor) -> list[Figure]:
         most = tracemalloc.get_traced_memory()[1] / 2**20
         tracemalloc.stop()
         found.append(Figure(f"{EXPORTED:,} calls as {format_}: most memory", most, "MiB", 20))
-    return found
+    return [*found, *served(actor, batch)]
+
+
+def served(actor: Actor, batch: Batch) -> Iterator[Figure]:
+    """Export through a web process as production runs it, and watch how much it grows by."""
+    _, key = make_key(actor)
+    small = ended(make_batch(actor, suite=make_suite(actor)), wrong=9)
+    with TemporaryDirectory() as directory, web(Path(directory)) as (port, running):
+        until(lambda: answers(port), seconds=60, what=running.said)
+        # What it loads when first asked is there from then on.
+        for format_ in formats.MEDIA_TYPES:
+            read(port, key, f"/api/batches/{small.pk}/export?format={format_}")
+        before = rss_mib(running)
+        for format_ in formats.MEDIA_TYPES:
+            with ThreadPoolExecutor(1) as pool:
+                path = f"/api/batches/{batch.pk}/export?format={format_}"
+                reading = pool.submit(read, port, key, path)
+                most = before
+                while not reading.done():
+                    most = max(most, rss_mib(running))
+                    time.sleep(0.02)
+            assert reading.result() > EXPORTED * ANSWER
+            what = f"{EXPORTED:,} calls as {format_}: the web process grew by"
+            yield Figure(what, most - before, "MiB", 20)
+
+
+def answers(port: int) -> bool:
+    try:
+        read(port, "", "/healthz")
+    except OSError:
+        return False
+    return True
+
+
+def read(port: int, key: str, path: str) -> int:
+    """Return how many bytes came, of which none is kept."""
+    client = HTTPConnection("127.0.0.1", port, timeout=600)
+    client.request("GET", path, headers={"Host": "testserver", "X-API-Key": key} if key else {})
+    answer = client.getresponse()
+    assert not key or answer.status == HTTPStatus.OK, answer.read()
+    size = 0
+    while piece := answer.read(65_536):
+        size += len(piece)
+    client.close()
+    return size
+
+
+def rss_mib(running: Running) -> float:
+    """Return the memory of the processes that answer."""
+    processes = [psutil.Process(pid) for pid in family(running.process.pid)]
+    return float(sum(process.memory_info().rss for process in processes)) / 2**20
 
 
 def ended(batch: Batch, *, wrong: int) -> Batch:

@@ -122,6 +122,15 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
+def managing(directory: Path, *arguments: str, **environment: str) -> Iterator[Running]:
+    """Run a command of `manage.py` beside the test, on its databases, until the context ends."""
+    number = sum(1 for _ in directory.glob("manage*.log"))
+    command = (sys.executable, "manage.py", *arguments)
+    with _running(command, directory / f"manage{number}.log", environment) as running:
+        yield running
+
+
+@contextmanager
 def _running(command: tuple[str, ...], log: Path, environment: dict[str, str]) -> Iterator[Running]:
     common = {
         "EVALSCHED_PRIVATE_HOSTS": LOOPBACK,

@@ -93,6 +93,18 @@ class ExpiryFilter(admin.SimpleListFilter):
                 return queryset
 
 
+class UserFilter(admin.RelatedFieldListFilter):
+    """Offers whoever has made one; which batch was the first of its experiment does not matter."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        made = Batch.objects.exclude(tracking_id="").order_by().values("user_id")
+        return field.get_choices(
+            include_blank=False,
+            ordering=self.field_admin_ordering(field, request, model_admin),
+            limit_choices_to={"pk__in": made},
+        )
+
+
 class ExperimentList(LongChangeList):
     """Gives each row of the page what its batches come to together, in a query a project."""
 
@@ -122,7 +134,7 @@ class ExperimentAdmin(LongList, DomainAdmin):
     list_filter = (
         ExpiryFilter,
         StatusFilter,
-        ("user", admin.RelatedOnlyFieldListFilter),
+        ("user", UserFilter),
         "project",
     )
     search_fields = ("tracking_id", "description")

@@ -5,11 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from pytest_django import Settings
 
 from access.actors import Actor
 from access.errors import Conflict, Invalid, NotFound
-from batches import batches, claims, documents, experiments, rescues
+from batches import batches, claims, documents, experiments, fetching, rescues
 from batches.batches import Config
 from batches.documents import Draft
 from batches.experiments import Plan
@@ -24,7 +25,7 @@ from tests.factories import (
     make_experiment,
     make_suite,
 )
-from tests.processes_at_work import at_once
+from tests.processes_at_work import at_once, until
 from tests.servers_http import ModelServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -179,6 +180,111 @@ def test_an_experiment_with_an_unfinished_job_is_left_alone() -> None:
 
     batches.cancel(batch, now=LATE)
     assert clean_up() == 1
+
+
+def test_a_batch_is_left_alone_while_another_of_its_experiment_is_under_way() -> None:
+    """The other one may still ask about the documents that this one has brought along."""
+    actor = make_actor()
+    make_ended(actor=actor, tracking_id="pair")
+    other = make_experiment(actor, tracking_id="pair", days=30)
+
+    assert clean_up() == 0
+
+    batches.cancel(other, now=NOW)
+    assert clean_up() == 1
+    assert set(Batch.objects.values_list("pk", flat=True)) == {other.pk}
+
+
+def test_a_batch_that_is_just_being_made_keeps_the_documents_it_asks_about() -> None:
+    """Looking for jobs before the documents are locked misses those that nobody sees yet."""
+    actor = make_actor()
+    old = make_ended(actor=actor, tracking_id="pair")
+    own = list(old.ephemeral_documents.values_list("pk", flat=True))
+    made = threading.Event()
+
+    def start() -> None:
+        with transaction.atomic():
+            asked = documents.find_all(actor.project.pk, own, tracking_id="pair")
+            endpoint, plan = make_endpoint(actor), Plan(tracking_id="pair")
+            experiments.create(
+                actor, plan, endpoint=endpoint, config=Config(), now=NOW, asked=asked
+            )
+            made.set()
+            until(somebody_waits, what="cleaning up meets the new jobs")
+
+    def clean() -> int:
+        made.wait(20)
+        return clean_up()
+
+    assert at_once(start, clean)[1] == 0
+    assert not Job.objects.filter(document=None).exists()
+
+
+def somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])
+
+
+def test_a_cancelled_batch_is_left_alone_while_a_call_is_in_flight() -> None:
+    batch = make_experiment()
+    claimed = claims.exchange(batch.pk, [], want=1, now=NOW).claims
+    batches.cancel(batch, now=NOW)
+
+    assert clean_up() == 0
+    with pytest.raises(Conflict, match="in flight"):
+        experiments.delete(make_actor(batch.user), batch.tracking_id, cancel=False, now=NOW)
+
+    claims.give_back(batch.pk, claimed, now=NOW)
+    assert clean_up() == 1
+
+
+def test_a_chunk_with_few_but_large_batches_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiments, "CHUNK_CALLS", 5)
+    for documents_ in (2, 2, 2, 8, 1):
+        make_ended(documents=documents_)
+
+    assert list(experiments.clean_up(LATE)) == [2, 1, 1, 1]
+
+
+def test_what_somebody_else_holds_is_left_for_later_and_the_rest_is_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(experiments, "CHUNK", 1)
+    held, _ = make_ended(), make_ended()
+    holding, cleaned = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            list(Document.objects.filter(ephemeral_batch=held).select_for_update())
+            holding.set()
+            cleaned.wait(20)
+
+    def clean() -> list[int]:
+        holding.wait(20)
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '100ms'")
+        try:
+            return list(experiments.clean_up(LATE))
+        finally:
+            cleaned.set()
+
+    assert at_once(hold, clean)[1] == [0, 1]
+    assert clean_up() == 1
+
+
+def test_a_page_that_arrives_when_its_experiment_is_gone_is_dropped() -> None:
+    actor = make_actor()
+    plan = Plan(
+        is_ephemeral=True, agent={"name": "Trial"}, documents=[Draft(url="https://example.org/")]
+    )
+    batch = experiments.create(actor, plan, endpoint=make_endpoint(actor), config=Config(), now=NOW)
+    document = batch.ephemeral_documents.get()
+    experiments.delete(actor, batch.tracking_id, cancel=True, now=NOW)
+
+    fetching.record(document, Invalid("It answered 404."), now=NOW)
+
+    assert counts() == (0, 0, 0, 0, 1)
 
 
 def test_two_that_clean_up_at_once_delete_once() -> None:

@@ -33,6 +33,11 @@ class Sizes:
     # Of a call while a server is away, so that the batch outlasts the outage.
     outage_latency_ms: int
     ends_at_once: int
+    # Experiments that expired, how often whoever deletes them is killed, and how often each of the
+    # things is done with them that others may do meanwhile.
+    expired: int
+    cleanup_kills: int
+    uses: int
     patience_s: float
     environment: dict[str, str]
     holding: dict[str, str]
@@ -52,6 +57,9 @@ _ORDINARY = Sizes(
     postgres_away_s=1,
     outage_latency_ms=300,
     ends_at_once=30,
+    expired=120,
+    cleanup_kills=1,
+    uses=3,
     patience_s=100,
     environment={},
     holding={"EVALSCHED_SLICE_SECONDS": "45"},
@@ -73,6 +81,9 @@ _SOAK = Sizes(
     postgres_away_s=5,
     outage_latency_ms=500,
     ends_at_once=200,
+    expired=2_000,
+    cleanup_kills=15,
+    uses=100,
     patience_s=400,
     environment=_DEFAULTS,
     holding=_DEFAULTS,

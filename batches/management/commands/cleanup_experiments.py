@@ -25,8 +25,9 @@ class Command(BaseCommand):
             deleted += chunk
             self.stdout.write(f"{deleted} of {waiting} deleted", ending="\r")
             self.stdout.flush()
-        left = waiting - deleted
+        # Others may have deleted some meanwhile.
+        left = experiments.expired(now)
+        left_alone = f" {left} were left alone: under way, or somebody else is deleting them."
         self.stdout.write(
-            f"{deleted} batches of experiments deleted."
-            + (f" {left} are still under way and were left alone." if left > 0 else "")
+            f"{deleted} batches of experiments deleted." + (left_alone if left else "")
         )

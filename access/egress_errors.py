@@ -84,7 +84,7 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], Reason, str], ...] = (
     (
         (aiohttp.ConnectionTimeoutError,),
         Reason.CONNECT,
-        "{host}: no connection in time; check the address and the firewall",
+        "{host}: no connection in time; check the address, the resolver and the firewall",
     ),
     (
         (aiohttp.ClientConnectorError,),

@@ -259,6 +259,7 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
             error_message="",
             deadline_at=None,
             consecutive_infra=0,
+            consecutive_unjudged=0,
             done=batch.done - again,
             errors=batch.errors - again,
             input_tokens=batch.input_tokens - (tokens["input"] or 0),

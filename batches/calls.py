@@ -38,6 +38,9 @@ class Backoff:
     Full jitter: the calls that a failing server turned away together do not come back together.
     A broken server gets 5 attempts (7.5 s of waiting at most), so that a dead one opens the
     batch's circuit soon. A busy one gets 8 (about a minute), because limits count by the minute.
+    One that cannot be connected to is given up once the attempts have taken `unconnected_s`
+    together: TCP itself has tried several times, and five calls one after the other are to open
+    the circuit within a minute.
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
 
@@ -45,18 +48,22 @@ class Backoff:
     most_s: float = 30.0
     attempts: int = 5
     attempts_when_limited: int = 8
+    unconnected_s: float = 5.0
     uniform: Callable[[float, float], float] = field(default=random.uniform, repr=False)
     sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
 
-    def wait_s(self, attempt: int, failure: CallFailed) -> float | None:
+    def wait_s(self, attempt: int, failure: CallFailed, *, tried_s: float = 0) -> float | None:
         """Return the seconds to wait after `attempt` (from 1) failed, or None to give up.
 
-        What the server asked for is a minimum: the jitter comes on top of it.
+        `tried_s` is how long the attempts took so far, without the waits between them. What the
+        server asked for is a minimum: the jitter comes on top of it.
         """
         limited = failure.status == _RATE_LIMITED
         if not failure.retryable or attempt >= (
             self.attempts_when_limited if limited else self.attempts
         ):
+            return None
+        if failure.unconnected and tried_s >= self.unconnected_s:
             return None
         if failure.retry_after_s is not None:
             return failure.retry_after_s + self.uniform(0, self.first_s)
@@ -204,15 +211,17 @@ async def _tried(
 ) -> Tried[T]:
     """Make attempts, each told how many seconds are left, until one ends the matter."""
     started = time.monotonic()
-    attempts = 0
+    attempts, tried_s = 0, 0.0
     while True:
         attempts += 1
         if before:
             await before()
+        began = time.monotonic()
         try:
-            answer = await attempt(deadline - time.monotonic())
+            answer = await attempt(deadline - began)
         except CallFailed as failure:
-            wait_s = backoff.wait_s(attempts, failure)
+            tried_s += time.monotonic() - began
+            wait_s = backoff.wait_s(attempts, failure, tried_s=tried_s)
             if wait_s is None:
                 return _failed(failure, failure.sentence, attempts, started)
             if time.monotonic() + wait_s >= deadline:

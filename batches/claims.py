@@ -66,6 +66,8 @@ class Result:
     judge_cost: Decimal | None = None
     # A judge worked for an unknown price.
     judge_unpriced: bool = False
+    # Why a judge did not answer, "" where all did, None where nobody was asked.
+    judge_failure: str | None = None
     error_class: str = ""
     error_message: str = ""
 
@@ -308,12 +310,14 @@ def _take_in(batch: Batch, results: Sequence[Result], now: datetime) -> None:
     batch.save(update_fields=[*_COUNTERS, "running", "reserved_cost", "updated_at"])
     recording.record(batch, [result.claim.job_id for result in written], now=now)
     errors = [(result.error_class, result.error_message) for result in written]
-    if endings.if_hopeless(batch, errors, now):
+    judges_errors = [result.judge_failure for result in written if result.judge_failure]
+    if endings.if_hopeless(batch, errors, judges_errors, now):
         batch.refresh_from_db(fields=["status"])
 
 
 _COUNTERS = (
     "consecutive_infra",
+    "consecutive_unjudged",
     "done",
     "passed",
     "failed",
@@ -343,10 +347,7 @@ def _count(batch: Batch, results: Sequence[Result]) -> None:
         batch.done += 1
         counter = _COUNTER_OF[result.outcome]
         setattr(batch, counter, getattr(batch, counter) + 1)
-        if result.error_class == "infra":
-            batch.consecutive_infra += 1
-        elif result.error_class != "timeout":
-            batch.consecutive_infra = 0
+        _count_in_a_row(batch, result)
         if result.score is not None:
             batch.score_sum += result.score * result.weight
             batch.weight_sum += result.weight
@@ -361,6 +362,18 @@ def _count(batch: Batch, results: Sequence[Result]) -> None:
         if result.cost is not None:
             _spend(batch, [result.cost])
         _spend_on_judges(batch, result.judge_cost)
+
+
+def _count_in_a_row(batch: Batch, result: Result) -> None:
+    """Count what opens the circuit; a call or a judge that answers closes its row."""
+    if result.error_class == "infra":
+        batch.consecutive_infra += 1
+    elif result.error_class != "timeout":
+        batch.consecutive_infra = 0
+    if result.judge_failure:
+        batch.consecutive_unjudged += 1
+    elif result.judge_failure is not None:
+        batch.consecutive_unjudged = 0
 
 
 def _spend(batch: Batch, costs: Sequence[Decimal]) -> None:

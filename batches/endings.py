@@ -1,7 +1,7 @@
 """Why and how a batch ends. The caller holds the lock of its row, except for `fail`."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -9,7 +9,8 @@ from django.db import transaction
 from batches import batches, budgets
 from batches.models import BATCH_OPEN, Batch, BatchStatus
 
-# So many broken calls in a row open the circuit: the rest would most likely fail as well.
+# So many broken calls in a row, or answers that no judge took a look at, open the circuit: the rest
+# would most likely fail as well.
 CIRCUIT = 5
 
 
@@ -40,10 +41,13 @@ def in_time(batch: Batch, now: datetime) -> bool:
     )
 
 
-def if_hopeless(batch: Batch, errors: Iterable[tuple[str, str]], now: datetime) -> bool:
+def if_hopeless(
+    batch: Batch, errors: Iterable[tuple[str, str]], judges_errors: Sequence[str], now: datetime
+) -> bool:
     """End the batch where the endpoint refused a call for good, or broke five times in a row.
 
-    `errors` are the (class, sentence) of the results that came in just now.
+    The same for whoever judges or embeds. `errors` are the (class, sentence) of the results that
+    came in just now, `judges_errors` the sentences about judges.
     """
     sentences = [(kind, sentence) for kind, sentence in errors if sentence]
     refusal = next((sentence for kind, sentence in sentences if kind == "rejected"), None)
@@ -51,15 +55,20 @@ def if_hopeless(batch: Batch, errors: Iterable[tuple[str, str]], now: datetime) 
         return batches.finish(
             batch, BatchStatus.FAILED, now=now, error_class="rejected", error_message=refusal
         )
-    if batch.consecutive_infra < CIRCUIT or batch.done == batch.total:
+    if batch.done == batch.total:
         return False
-    last = sentences[-1][1]
+    if batch.consecutive_infra >= CIRCUIT:
+        why = f"{batch.consecutive_infra} broken calls in a row: {sentences[-1][1]}"
+    elif batch.consecutive_unjudged >= CIRCUIT and judges_errors:
+        why = f"{batch.consecutive_unjudged} unjudged answers in a row: {judges_errors[-1]}"
+    else:
+        return False
     return batches.finish(
         batch,
         BatchStatus.STOPPED_CIRCUIT,
         now=now,
         error_class="infra",
-        error_message=f"Stopped after {batch.consecutive_infra} broken calls in a row: {last}",
+        error_message=f"Stopped after {why}",
     )
 
 

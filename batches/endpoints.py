@@ -22,7 +22,7 @@ from batches.models import ModelEndpoint, Provider
 from batches.providers import anthropic, http
 from batches.providers.base import Endpoint
 from batches.scoring.complaints import Complaints
-from batches.users import refuse_if_used
+from batches.users import refuse_if_asked, refuse_if_used
 
 
 def create(actor: Actor, **fields: Any) -> ModelEndpoint:
@@ -53,12 +53,13 @@ def change(actor: Actor, endpoint: ModelEndpoint, **fields: Any) -> ModelEndpoin
 
 
 def delete(actor: Actor, endpoint: ModelEndpoint) -> None:
-    """Delete an endpoint that no schedule uses.
+    """Delete an endpoint that nobody uses, be it to answer, to judge or to embed.
 
     Raises:
         Conflict: with the names of those that do.
     """
     refuse_if_used(endpoint)
+    refuse_if_asked(endpoint)
     audit.record(actor, "endpoint.deleted", endpoint)
     endpoint.delete()
 

@@ -250,10 +250,10 @@ class _Slice:
             before=lambda: self._allowed(claim, question),
         )
         await self._correct(question, outcome)
-        if outcome.error_class in ENDPOINTS_FAULT:
+        graded = await self._grading.grade(case, outcome.answer)
+        if outcome.error_class in ENDPOINTS_FAULT or graded.failure:
             # It may be the batch's end: its place stays empty until the batch was asked.
             self._window.limit -= 1
-        graded = await self._grading.grade(case, outcome.answer)
         found = (claim, case, outcome, self._assignment.prices, graded)
         if not takes_long(case, outcome):
             return result_of(*found)

@@ -14,7 +14,7 @@ from batches import budgets, calls, scoring
 from batches.allowances import Allowance
 from batches.assignments import Assignment, Grader
 from batches.cases import CaseDraft, rendered
-from batches.providers.base import Answer, Call
+from batches.providers.base import Answer, Call, ErrorClass
 from batches.scoring import overlaps, rubrics, similarity
 from batches.scoring.assertions import Assertion, Finding
 
@@ -27,12 +27,22 @@ _CHARACTERS_PER_TOKEN = 4
 class Graded:
     """What others found, by the place of the assertion, and what that cost in USD.
 
-    `cost` is None where nobody was asked; `unpriced` says that a part of it is unknown.
+    `cost` is None where nobody was asked; `unpriced` says that a part of it is unknown. `failure`
+    is the sentence of one who did not answer, "" where all did, None where nobody was asked.
     """
 
     found: dict[int, Finding] = field(default_factory=dict)
     cost: Decimal | None = None
     unpriced: bool = False
+    failure: str | None = None
+
+    def answered(self) -> None:
+        self.failure = self.failure or ""
+
+    def unanswered(self, error_class: ErrorClass | None, why: str) -> Finding:
+        """Note that one of them did not answer; one who declines is there all the same."""
+        self.failure = self.failure or ("" if error_class is ErrorClass.REFUSED else why)
+        return Finding.unscored(why)
 
     def pay(self, amount: Decimal | None) -> None:
         if amount is None:
@@ -91,9 +101,11 @@ class Grading:
         if schema is not None and outcome.status in _NOT_UNDERSTOOD:
             self._wordy.add(grader.key)
             outcome = await self._asked(grader, messages, None)
-        if outcome.answer is None:
-            return Finding.unscored(f"{grader.name} gave no verdict: {outcome.error}")
         said = outcome.answer
+        if said is None:
+            why = f"{grader.name} gave no verdict: {outcome.error}"
+            return graded.unanswered(outcome.error_class, why)
+        graded.answered()
         graded.pay(
             prices.cost(
                 grader.prices,
@@ -145,7 +157,9 @@ class Grading:
         used = None if embedded is None else embedded.input_tokens
         await self._settle(grader, used, guess, outcome.attempts)
         if embedded is None:
-            return Finding.unscored(f"{grader.name} gave no embeddings: {outcome.error}")
+            why = f"{grader.name} gave no embeddings: {outcome.error}"
+            return graded.unanswered(outcome.error_class, why)
+        graded.answered()
         # Embeddings have no output to pay for.
         graded.pay(
             prices.cost(grader.prices_of_input, input_tokens=embedded.input_tokens, output_tokens=0)

@@ -353,6 +353,8 @@ class Batch(Owned):
     unscored = models.PositiveIntegerField(default=0)
     # Jobs in a row that ended as infra, in the order their results came in.
     consecutive_infra = models.PositiveIntegerField(default=0)
+    # Answers in a row whose judge or embeddings did not come; those that need none do not count.
+    consecutive_unjudged = models.PositiveIntegerField(default=0, db_default=0)
     # Sums of what the done jobs brought; averages are made from them when read.
     score_sum = models.FloatField(default=0)
     weight_sum = models.FloatField(default=0)

@@ -74,6 +74,7 @@ def result_of(
         cost_unknown_because=priced.unknown_because,
         judge_cost=None if graded.unpriced else graded.cost,
         judge_unpriced=graded.unpriced,
+        judge_failure=graded.failure,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
 from django.db import models
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
@@ -105,11 +105,14 @@ class OperatorAdmin(_ModelAdmin):
 
     def press(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
         """Do what the button `name` says to one row, and return to where it was pressed."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         row = self.get_object(request, object_id)
         if row is None or name not in {button.name for button in self.buttons}:
             raise Http404
+        if request.method != "POST":
+            # A login leads here where the session ended before the button was pressed.
+            sentence = "Nothing was done: your session had ended. Press the button again."
+            self.message_user(request, sentence, messages.WARNING)
+            return redirect(change_url(row))
         try:
             said: Said = getattr(self, name)(request, row)
         except Refusal as refusal:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path
@@ -59,9 +59,13 @@ class Imports:
 
     def take_file(self, request: HttpRequest, suite_id: Any) -> HttpResponse:
         """Bring an uploaded file's cases into the suite, all of them or none, or show a preview."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         suite = self._suite(request, suite_id)
+        if request.method != "POST":
+            # After a login that came between, or a reload of the preview.
+            self.message_user(
+                request, "Nothing was imported. Choose the file again.", messages.WARNING
+            )
+            return redirect(change_url(suite))
         form = ImportForm(request.POST, request.FILES)
         if "preview" in request.POST:
             return self._preview(request, suite, form)

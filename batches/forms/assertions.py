@@ -116,7 +116,7 @@ def _read(row: Mapping[str, str]) -> dict[str, Any]:
 
 def _value(base: str, text: str) -> Any:
     """Return a value as its type takes it: a list from lines, JSON where it is an object."""
-    if base in ("contains-any", "contains-all"):
+    if base.endswith(("contains-any", "contains-all")):
         lines = [line for line in text.splitlines() if line.strip()]
         return lines if len(lines) > 1 else text
     if base == "numeric":

@@ -58,9 +58,10 @@ class CaseForm(DomainForm):
     )
     assertions = AssertionsField(
         required=False,
-        help_text="contains-any and contains-all take one text a line. latency takes its limit in "
-        "ms and cost in USD as the threshold. is-json and contains-json take a JSON Schema or "
-        "nothing. llm-rubric and similar ask the provider: an endpoint of the project by its name.",
+        help_text="contains-any, contains-all and their like take one text a line. latency takes "
+        "its limit in ms and cost in USD as the threshold. is-json and contains-json take a JSON "
+        "Schema or nothing. llm-rubric and similar ask the provider: an endpoint of the project by "
+        "its name.",
     )
     tags = forms.CharField(
         required=False, widget=UnfoldAdminTextInputWidget(), help_text="Separated by commas."

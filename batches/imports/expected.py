@@ -18,7 +18,7 @@ _THEIRS = frozenset(
         "agent-rubric", "answer-relevance", "bleu", "classifier", "contains-html",
         "contains-json", "contains-sql", "contains-xml", "context-faithfulness",
         "context-recall", "context-relevance", "conversation-relevance", "factuality",
-        "finish-reason", "g-eval", "gleu", "guardrails", "icontains-all", "icontains-any",
+        "finish-reason", "g-eval", "gleu", "guardrails",
         "is-html", "is-json", "is-refusal", "is-sql", "is-valid-function-call",
         "is-valid-openai-function-call", "is-valid-openai-tools-call", "is-xml",
         "llm-rubric", "max-score", "meteor", "model-graded-closedqa",

@@ -83,6 +83,7 @@ class CallFailed(Exception):
     """A call without an answer, with a sentence that says what to do.
 
     `status` is the HTTP status where there was one; `retry_after_s` is what the server asked for.
+    `unconnected` says that there was no connection, so nothing was sent.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class CallFailed(Exception):
         retryable: bool = False,
         retry_after_s: float | None = None,
         status: int | None = None,
+        unconnected: bool = False,
     ) -> None:
         super().__init__(sentence)
         self.error_class = error_class
@@ -100,6 +102,7 @@ class CallFailed(Exception):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.status = status
+        self.unconnected = unconnected
 
 
 class Provider(Protocol):

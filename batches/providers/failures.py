@@ -61,7 +61,12 @@ def from_egress(failure: EgressFailed) -> CallFailed:
         return CallFailed(ErrorClass.TIMEOUT, failure.sentence)
     # An answer too large or a certificate not trusted will be so again a second later.
     final = failure.reason in {Reason.TOO_LARGE, Reason.TLS}
-    return CallFailed(ErrorClass.INFRA, failure.sentence, retryable=not final)
+    return CallFailed(
+        ErrorClass.INFRA,
+        failure.sentence,
+        retryable=not final,
+        unconnected=failure.reason in {Reason.DNS, Reason.CONNECT},
+    )
 
 
 def no_answer(host: str, what: str, *, retryable: bool = False) -> CallFailed:

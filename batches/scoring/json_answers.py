@@ -8,7 +8,7 @@ from typing import Never
 
 from access.errors import Invalid
 from access.strict_json import Malformed, Oversized, flaw, loads
-from batches.scoring import fields, schemas
+from batches.scoring import fields, patience, schemas
 from batches.scoring.assertions import Answer, Assertion, Finding, Kind
 from batches.scoring.complaints import clipped, shown
 
@@ -71,11 +71,12 @@ def schema(raw: object) -> object:
 def values_in(text: str) -> Iterator[object]:
     """Yield the outermost JSON objects and arrays in `text`, from its start.
 
-    Where nothing but more and more broken pieces comes, the search is given up.
+    Where nothing but more and more broken pieces comes, the search is given up. Raises OutOfTime.
     """
     in_vain = 0
     opening = _OPENING.search(text)
     while opening and in_vain < _MOST_IN_VAIN:
+        patience.check()
         at = opening.start() + 1
         try:
             value, at = _STRICT.raw_decode(text, opening.start())

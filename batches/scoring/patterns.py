@@ -1,7 +1,7 @@
 """The assertion about a pattern in an answer, on an engine that never goes back.
 
-RE2 takes time in proportion to text times pattern. Both are bounded, so that no pattern can hang
-a worker: the worst one found takes about a second.
+RE2 takes time in proportion to text times pattern. Their product is bounded, so that no pattern can
+hang a worker: the worst one found takes about a second.
 """
 
 import functools
@@ -15,8 +15,11 @@ from batches.scoring.assertions import Answer, Assertion, Finding, Kind
 from batches.scoring.complaints import clipped, shown
 
 MAX_SEARCHED_CHARACTERS = 100_000
-# Of a compiled pattern with its states: about 20,000 instructions.
-_MAX_MEMORY_BYTES = 512 * 1024
+# For the states that RE2 makes while it searches: without room for them it takes the slow way.
+_MAX_MEMORY_BYTES = 2 * 1024 * 1024
+MAX_INSTRUCTIONS = 20_000
+# Instructions times bytes. The slow way takes about 5 ns for each.
+MAX_STEPS = 200_000_000
 _TOO_LONG = f"the output is longer than {MAX_SEARCHED_CHARACTERS:,} characters"
 
 
@@ -25,17 +28,35 @@ def regex(assertion: Assertion, answer: Answer) -> Finding:
     if len(answer.output) > MAX_SEARCHED_CHARACTERS:
         return Finding.unscored(_TOO_LONG)
     try:
-        pattern = compiled(str(assertion.value))
+        match = search(str(assertion.value), answer.output)
     except Invalid as refusal:
         # Only a variable can have spoilt it: it was compiled when it was saved.
         return Finding.unscored(refusal.message.removesuffix("."))
-    match = pattern.search(storable(answer.output))
+    except TooMuch as reason:
+        return Finding.unscored(str(reason))
     if match is None:
         return Finding.of(False, f"there is no match in {shown(answer.output)}")
     return Finding.of(True, f"found {shown(match[0])}")
 
 
-@functools.lru_cache(maxsize=256)
+class TooMuch(Exception):
+    """Pattern and text together would take seconds; the text says so, as the end of a sentence."""
+
+
+def search(pattern: str, text: str) -> Any:
+    """Return the first match of the pattern in the text, None where there is none.
+
+    Raises:
+        Invalid: as `compiled`.
+        TooMuch: the pattern is too large for a text of that length.
+    """
+    ready, sent = compiled(pattern), storable(text)
+    if ready.programsize * len(sent.encode()) > MAX_STEPS:
+        raise TooMuch("the pattern is too large to be searched for in so long a text")
+    return ready.search(sent)
+
+
+@functools.lru_cache(maxsize=64)
 def compiled(pattern: str) -> Any:
     """Return the pattern, ready to search texts.
 
@@ -45,8 +66,10 @@ def compiled(pattern: str) -> Any:
     options = re2.Options()
     options.max_mem = _MAX_MEMORY_BYTES
     options.log_errors = False
+    # Only where the whole is matters, and RE2 finds that the fast way.
+    options.never_capture = True
     try:
-        return re2.compile(storable(pattern), options)
+        found = re2.compile(storable(pattern), options)
     except re2.error as error:
         said = error.args[0] if error.args else b""
         why = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
@@ -54,6 +77,9 @@ def compiled(pattern: str) -> Any:
             f"This is no pattern that RE2 accepts: {clipped(why)}. It knows no look-around, "
             "no back-references and no huge repetitions."
         ) from None
+    if found.programsize > MAX_INSTRUCTIONS:
+        raise Invalid("This pattern is too large. Shorten its repetitions.")
+    return found
 
 
 def storable(text: str) -> str:

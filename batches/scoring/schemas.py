@@ -7,9 +7,7 @@ level.
 """
 
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from typing import Any
 
 from jsonschema import (
@@ -26,13 +24,10 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from access.errors import Invalid
-from batches.scoring import fields
+from batches.scoring import fields, patience
 from batches.scoring.complaints import clipped
-from batches.scoring.patterns import compiled, storable
+from batches.scoring.patterns import TooMuch, compiled, search
 
-# Of this thread's own work, so that a busy machine changes nothing. An answer of 1 MiB against an
-# ordinary schema takes less.
-MOST_SECONDS = 3.0
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _DRAFTS: dict[str, Any] = {
     draft.META_SCHEMA["$schema"].rstrip("#"): draft
@@ -44,16 +39,10 @@ _DRAFTS: dict[str, Any] = {
         Draft202012Validator,
     )
 }
-# When the look at an answer has to end, on the clock of the thread's own work.
-_ends: ContextVar[float] = ContextVar("ends")
 
 
 class Undecided(Exception):
     """Whether the value fits cannot be said; the text says why, as the end of a sentence."""
-
-
-class _OutOfTime(Exception):
-    """MOST_SECONDS are over."""
 
 
 def check(schema: Mapping[str, object]) -> None:
@@ -93,20 +82,20 @@ def misfit(schema: Mapping[str, object], values: Iterable[object]) -> str | None
     plain = {name: part for name, part in schema.items() if name != "$schema"}
     validator = base(plain, registry=Registry())
     error = None
-    token = _ends.set(time.thread_time() + MOST_SECONDS)
     try:
-        for value in values:
-            error = next(validator.iter_errors(value), None)
-            if error is None:
-                return None
-    except _OutOfTime:
+        with patience.limited():
+            for value in values:
+                error = next(validator.iter_errors(value), None)
+                if error is None:
+                    return None
+    except patience.OutOfTime:
         raise Undecided("comparing it with the schema takes too long") from None
+    except TooMuch as reason:
+        raise Undecided(str(reason)) from None
     except (RecursionError, Unresolvable):
         raise Undecided("the schema refers to itself without end, or to nothing") from None
     except ArithmeticError:
         raise Undecided("a number is too large to be compared with the schema") from None
-    finally:
-        _ends.reset(token)
     return None if error is None else f"at {error.json_path}, {clipped(error.message, 120)}"
 
 
@@ -169,15 +158,14 @@ Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 def _in_time(keyword: Keyword) -> Keyword:
     def check_in_time(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        if time.thread_time() > _ends.get():
-            raise _OutOfTime
+        patience.check()
         yield from keyword(validator, value, instance, schema) or ()
 
     return check_in_time
 
 
 def _pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not compiled(pattern).search(storable(instance)):
+    if isinstance(instance, str) and not search(pattern, instance):
         yield ValidationError(f"{clipped(instance)!r} does not match {pattern!r}")
 
 
@@ -188,7 +176,8 @@ def _pattern_properties(
         return
     for pattern, part in patterns.items():
         for name, value in instance.items():
-            if compiled(pattern).search(storable(name)):
+            patience.check()
+            if search(pattern, name):
                 yield from validator.descend(value, part, path=name, schema_path=pattern)
 
 
@@ -198,9 +187,10 @@ def _additional_properties(
     if not isinstance(instance, dict):
         return
     known = schema.get("properties", {})
-    patterns = [compiled(pattern) for pattern in schema.get("patternProperties", {})]
+    patterns = schema.get("patternProperties", {})
     for name, value in instance.items():
-        if name in known or any(pattern.search(storable(name)) for pattern in patterns):
+        patience.check()
+        if name in known or any(search(pattern, name) for pattern in patterns):
             continue
         if part is False:
             yield ValidationError(f"{clipped(name)!r} is not among the allowed properties")
@@ -210,7 +200,10 @@ def _additional_properties(
 
 def _unique_items(_: Any, wanted: Any, instance: Any, __: Any) -> Iterator[ValidationError]:
     if wanted and isinstance(instance, list):
-        written = {json.dumps(fields.settled(item), sort_keys=True) for item in instance}
+        written = set()
+        for item in instance:
+            patience.check()
+            written.add(json.dumps(fields.settled(item), sort_keys=True))
         if len(written) < len(instance):
             yield ValidationError("it holds an item twice")
 

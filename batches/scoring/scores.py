@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from access.errors import Invalid
-from batches.scoring import registry, templates
+from batches.scoring import patience, registry, templates
 from batches.scoring.assertions import Answer, Assertion, AssertionScore, CaseScore, Finding
 from batches.scoring.complaints import shown
 from batches.scoring.templates import Scalar
@@ -42,10 +42,11 @@ def score(
     where it has a `threshold`, if the score reaches it. It is unscored (None, None) without
     assertions, or when one with a weight could not be scored: a missing figure is not a wrong one.
     """
-    scores = tuple(
-        _scored(assertion, answer, variables, found.get(place))
-        for place, assertion in enumerate(assertions)
-    )
+    with patience.limited():
+        scores = tuple(
+            _scored(assertion, answer, variables, found.get(place))
+            for place, assertion in enumerate(assertions)
+        )
     # promptfoo's rule: weight 0 is for the record only.
     deciding = [item for item in scores if item.weight > 0]
     known = [item.score for item in deciding if item.score is not None]
@@ -114,7 +115,11 @@ def _found(assertion: Assertion, answer: Answer) -> Finding:
     # Every text contains an empty one: a value that its variables left empty would always pass.
     if assertion.value == "" and assertion.base not in ("equals", "levenshtein"):
         return Finding.unscored("the value is empty once its variables are filled in")
-    return registry.kind(assertion.type).scorer(assertion, answer)
+    try:
+        patience.check()
+        return registry.kind(assertion.type).scorer(assertion, answer)
+    except patience.OutOfTime:
+        return Finding.unscored("scoring this answer takes too long")
 
 
 def _claim(assertion: Assertion) -> str:

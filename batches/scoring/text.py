@@ -65,13 +65,15 @@ def starts_with(assertion: Assertion, answer: Answer) -> Finding:
 
 
 def contains_any(assertion: Assertion, answer: Answer) -> Finding:
-    found = [part for part in entries(assertion.value) if part in answer.output]
+    """Look for one of the texts; `icontains-any` without regard to case."""
+    found, _ = _parted(assertion, answer)
     came = f"found {_listed(found)}" if found else f"none is in {shown(answer.output)}"
     return Finding.of(bool(found), came)
 
 
 def contains_all(assertion: Assertion, answer: Answer) -> Finding:
-    missing = [part for part in entries(assertion.value) if part not in answer.output]
+    """Look for all of the texts; `icontains-all` without regard to case."""
+    _, missing = _parted(assertion, answer)
     came = f"missing {_listed(missing)}" if missing else f"all are in {shown(answer.output)}"
     return Finding.of(not missing, came)
 
@@ -106,7 +108,7 @@ def entries(value: object) -> list[str]:
 
 
 def entries_value(raw: object) -> object:
-    """Validate the value of contains-any and contains-all: a list of texts, or a comma list."""
+    """Validate the value of contains-any and its like: a list of texts, or a comma list."""
     if isinstance(raw, list):
         if not 0 < len(raw) <= fields.MAX_LIST_ITEMS:
             raise Invalid(f"A list here has 1 to {fields.MAX_LIST_ITEMS} texts.")
@@ -123,6 +125,18 @@ def entries_value(raw: object) -> object:
 def any_text(raw: object) -> object:
     """Validate the value of levenshtein, which may also be empty."""
     return raw if raw == "" else fields.text(raw)
+
+
+def _parted(assertion: Assertion, answer: Answer) -> tuple[list[str], list[str]]:
+    """Return the texts of the value that are in the answer, and those that are not."""
+    folded = assertion.base.startswith("i")
+    output = answer.output.casefold() if folded else answer.output
+    found: list[str] = []
+    missing: list[str] = []
+    for part in entries(assertion.value):
+        holds = (part.casefold() if folded else part) in output
+        (found if holds else missing).append(part)
+    return found, missing
 
 
 def _canonical(value: object) -> str:
@@ -146,5 +160,7 @@ KINDS = {
     "starts-with": Kind(starts_with, fields.text, fields.share),
     "contains-any": Kind(contains_any, entries_value, fields.share),
     "contains-all": Kind(contains_all, entries_value, fields.share),
+    "icontains-any": Kind(contains_any, entries_value, fields.share),
+    "icontains-all": Kind(contains_all, entries_value, fields.share),
     "levenshtein": Kind(levenshtein, any_text, fields.characters_apart),
 }

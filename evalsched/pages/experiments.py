@@ -82,6 +82,12 @@ class Experiments(Page):
 class _Change(Page):
     """A form that was sent from the page of an experiment."""
 
+    def get(self, request: HttpRequest, tracking_id: str) -> HttpResponse:
+        """Lead back to the page: a login leads here where the session had ended before."""
+        messages.warning(request, "Nothing was changed: your session had ended. Press it again.")
+        page = reverse("experiment", args=[tracking_id])
+        return redirect(f"{page}?project={self.actor.project.pk}")
+
     def post(self, request: HttpRequest, tracking_id: str) -> HttpResponse:
         try:
             sentence, leads_to = self.do(request, tracking_id)

@@ -81,8 +81,25 @@ def test_a_button_is_a_post_with_a_token(operator: User) -> None:
     strict.force_login(operator)
     url = f"/admin/access/apikey/{key.pk}/do/revoke/"
 
-    assert strict.get(url).status_code == 405
+    assert strict.get(url)["Location"] == url_of(key)
     assert strict.post(url).status_code == 403
+    key.refresh_from_db()
+    assert key.revoked_at is None
+
+
+def test_a_button_pressed_after_the_session_ended_leads_back_to_the_row(operator: User) -> None:
+    operator.set_password("correct horse battery")
+    operator.save()
+    key, _ = make_key()
+    client = Client()
+    door = client.post(f"/admin/access/apikey/{key.pk}/do/revoke/")["Location"]
+
+    named = {"username": operator.username, "password": "correct horse battery"}
+    page = client.post(door, named, follow=True)
+
+    assert page.status_code == 200
+    assert page.redirect_chain[-1][0] == url_of(key)
+    assert "Nothing was done: your session had ended" in page.content.decode()
     key.refresh_from_db()
     assert key.revoked_at is None
 

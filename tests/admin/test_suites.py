@@ -31,6 +31,16 @@ class TestSuites:
         assert "version 2: 0 added, 1 changed, 0 removed" in sentence
         assert TestSuite.objects.get().case_count == 2
 
+    def test_looking_at_the_address_of_an_import_leads_to_the_suite(
+        self, browser: Client, own: Actor
+    ) -> None:
+        suite = make_suite(own, cases=2)
+
+        page = browser.get(url_of(suite, "import"), follow=True)
+
+        assert page.redirect_chain == [(url_of(suite), 302)]
+        assert "Choose the file again." in told(page)
+
     def test_replacing_removes_what_is_not_in_the_file(self, browser: Client, own: Actor) -> None:
         suite = make_suite(own, cases=2)
         line = json.dumps({"key": "case-1", "prompt": "Say hello."})

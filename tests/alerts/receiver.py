@@ -35,7 +35,7 @@ class Answer:
 class Receiver:
     """Takes requests while the context is open. `answer` is what it says to each of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.answer = Answer()
         self.requests: list[Received] = []
         self._over = threading.Event()
@@ -51,7 +51,7 @@ class Receiver:
             def log_message(self, *_: Any) -> None:
                 """Say nothing: tests look at what was received."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 

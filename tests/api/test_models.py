@@ -6,6 +6,7 @@ import pytest
 from pytest_django import Settings
 
 from access.actors import Actor
+from batches import endpoints
 from batches.models import Batch, ModelEndpoint
 from tests.clients import Api
 from tests.factories import make_actor, make_batch, make_endpoint, make_schedule, make_suite
@@ -35,6 +36,22 @@ def test_an_endpoint_is_made_with_what_it_needs(api: Api, actor: Actor) -> None:
     assert (shown["project_id"], shown["user_id"]) == (str(actor.project.pk), str(actor.user.pk))
     # An unknown price is null, never 0.
     assert shown["price_input"] is None
+
+
+def test_another_server_never_gets_the_stored_credentials(api: Api) -> None:
+    body = OPENAI | {"api_key": "sk-stored", "headers": {"X-Team": "stored"}}
+    made = api.create("models", body).json()
+    path = f"models/{made['id']}"
+
+    same = api.change(path, {"base_url": "https://api.example.com/v2"}).json()
+    other = api.change(path, {"base_url": "https://api.example.com:80/v2", "name": "X"}).json()
+
+    assert (same["api_key_configured"], same["header_names"]) == (True, ["X-Team"])
+    assert (other["api_key_configured"], other["header_names"]) == (False, [])
+    stored = ModelEndpoint.objects.get()
+    assert (endpoints.connection(stored).api_key, endpoints.stored_headers(stored)) == ("", {})
+    given = api.change(path, {"base_url": "https://b.example.com", "api_key": "sk-new"}).json()
+    assert given["api_key_configured"] is True
 
 
 def test_anthropics_address_need_not_be_known(api: Api) -> None:

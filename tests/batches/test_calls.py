@@ -3,17 +3,18 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from access import egress
 from access.egress import PrivateHosts
-from batches import calls
+from batches import calls, endings
 from batches.calls import Backoff, Outcome
 from batches.providers.base import Call, CallFailed, Endpoint, ErrorClass
 from tests.servers_http import ModelServer
+from tests.servers_http.blackhole import blackhole
 
 LOOPBACK = PrivateHosts.parse(["127.0.0.0/8"])
 
@@ -338,6 +339,29 @@ def test_cancelling_passes_through_and_ends_the_request(server: ModelServer) -> 
     while server.calls().in_flight and time.monotonic() < until:
         time.sleep(0.02)
     assert server.calls().in_flight == 0
+
+
+@pytest.mark.parametrize(("patience_s", "attempts"), [(0.15, 1), (0.5, 3), (5, 5)])
+def test_where_connecting_takes_long_it_is_not_tried_on_and_on(
+    patience_s: float, attempts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "CONNECT_S", 0.2)
+    backoff = replace(Waits().backoff(), unconnected_s=patience_s)
+
+    with blackhole() as port:
+        endpoint = Endpoint("openai", f"http://127.0.0.1:{port}/v1", "m")
+        outcome = ask(endpoint, backoff=backoff)
+
+    assert (outcome.error_class, outcome.attempts) == (ErrorClass.INFRA, attempts)
+    assert "127.0.0.1: no connection in time; check the address" in outcome.error
+
+
+def test_five_calls_that_cannot_connect_take_less_than_a_minute() -> None:
+    """They are made one after the other where the concurrency is 1."""
+    unconnected = CallFailed(ErrorClass.INFRA, "", retryable=True, unconnected=True)
+
+    assert Backoff().wait_s(1, unconnected, tried_s=egress.CONNECT_S) is None
+    assert endings.CIRCUIT * egress.CONNECT_S <= 45
 
 
 def test_an_endpoint_at_a_private_address_is_rejected_without_a_call(server: ModelServer) -> None:

@@ -1,15 +1,25 @@
 """Model endpoints: what is refused, what stays secret, and how people name them."""
 
+from collections.abc import Callable
+
 import pytest
 from django.core import serializers
 from pytest_django import Settings
 
-from access.errors import Invalid
+from access.errors import Conflict, Invalid
 from access.models import AuditEvent
 from access.secrets import UnreadableSecret
-from batches import endpoints
-from batches.models import ModelEndpoint
-from tests.factories import make_actor, make_endpoint
+from batches import agents, endpoints, suites
+from batches.models import Agent, ModelEndpoint, TestSuite
+from evalsched.models import Schedule
+from tests.factories import (
+    make_actor,
+    make_agent,
+    make_case_draft,
+    make_endpoint,
+    make_schedule,
+    make_suite,
+)
 
 pytestmark = pytest.mark.django_db
 URL = "https://api.example.org/v1"
@@ -136,3 +146,45 @@ def test_deleting_leaves_a_trail() -> None:
 
     assert AuditEvent.objects.get(action="endpoint.deleted").object_name == endpoint.name
     assert not ModelEndpoint.objects.exists()
+
+
+def called(endpoint: ModelEndpoint, by: str) -> str:
+    return str(getattr(endpoint, by))
+
+
+@pytest.mark.parametrize("by", ["pk", "name", "model"])
+def test_a_judge_that_assertions_or_schedules_name_is_not_deleted(by: str) -> None:
+    actor = make_actor()
+    judge = make_endpoint(actor, name="Judge", model="judge-1")
+    rubric = {"type": "not-llm-rubric", "value": "It is rude.", "provider": called(judge, by)}
+    users: dict[str, Callable[[], object]] = {
+        "suite 'Graded'": lambda: suites.delete(actor, TestSuite.objects.get(name="Graded")),
+        "agent 'Helper'": lambda: agents.delete(actor, Agent.objects.get(name="Helper")),
+        "schedule 'Nightly'": lambda: Schedule.objects.all().delete(),
+    }
+    make_suite(actor, name="Graded", cases=[make_case_draft(assertions=[rubric])])
+    make_agent(actor, name="Helper", assertions=[rubric])
+    make_schedule(actor, name="Nightly", batch_test_config={"judge_model_id": called(judge, by)})
+
+    for user in reversed(users):
+        with pytest.raises(Conflict, match=f"Judge is used by the {user}. Change or delete"):
+            endpoints.delete(actor, judge)
+        users[user]()
+    endpoints.delete(actor, judge)
+
+
+def test_what_names_an_endpoint_no_longer_or_means_another_keeps_none() -> None:
+    actor = make_actor()
+    judge, twin = (make_endpoint(actor, name=name, model="judge-1") for name in ("Judge", "Twin"))
+    rubric = {"type": "llm-rubric", "value": "It is polite.", "provider": "Judge"}
+    suite = make_suite(actor, cases=[make_case_draft(assertions=[rubric])])
+    suites.put(actor, suite, [make_case_draft(assertions=[])])
+    # It means none of the two.
+    make_schedule(actor, batch_test_config={"embedding_model_id": "judge-1"})
+    # Somebody else's.
+    make_schedule(batch_test_config={"judge_model_id": "Judge"})
+
+    endpoints.delete(actor, judge)
+
+    with pytest.raises(Conflict, match="Twin is used by the schedule"):
+        endpoints.delete(actor, twin)

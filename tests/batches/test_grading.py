@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from access import clock
+from batches import batches
 from batches.models import BatchStatus, Job, ModelEndpoint
 from tests.batches.engine_at_work import counters_and_aggregates, work, work_to_the_end
 from tests.batches.judges_at_work import (
@@ -207,15 +209,65 @@ def test_a_broken_judge_is_no_fault_of_the_model(
 ) -> None:
     judge.reply = lambda _: reply
 
-    batch = work_to_the_end(make_judged(server, judge, 7, concurrency=7))
+    batch = work_to_the_end(make_judged(server, judge, 4, concurrency=4))
 
     # Neither the circuit of the model's endpoint opens nor does the batch fail.
-    assert (batch.status, batch.unscored, batch.errors) == (BatchStatus.COMPLETED, 7, 0)
+    assert (batch.status, batch.unscored, batch.errors) == (BatchStatus.COMPLETED, 4, 0)
     assert (batch.consecutive_infra, batch.judge_cost) == (0, None)
     for job in Job.objects.filter(batch=batch):
         assert (job.score, job.error_class, job.attempts) == (None, "", 1)
         assert why in job.assertions[0]["reason"]
         assert job.assertions[0]["reason"].count("Judge gave no verdict") == 1
+
+
+@pytest.mark.parametrize("assertion", [RUBRIC, SIMILAR], ids=["rubric", "embeddings"])
+@pytest.mark.parametrize("status", [500, 401])
+def test_a_dead_judge_stops_the_batch_soon_and_costs_no_score(
+    assertion: dict[str, Any], status: int, server: ModelServer, judge: ScriptedServer
+) -> None:
+    """Every other case needs no judge, and does not make it look alive."""
+    judge.reply = lambda _: Reply.json({}, status=status)
+    drafts = [
+        make_case_draft(number, **({"assertions": [assertion]} if number % 2 else {}))
+        for number in range(1, 41)
+    ]
+    batch = make_judged(server, judge, drafts, concurrency=1, embedding_model_id="Judge")
+
+    work_to_the_end(batch)
+
+    assert (batch.status, batch.error_class) == (BatchStatus.STOPPED_CIRCUIT, "infra")
+    assert batch.error_message.startswith("Stopped after 5 unjudged answers in a row: Judge gave ")
+    assert f"{status} from 127.0.0.1" in batch.error_message
+    assert (batch.unscored, batch.failed, batch.errors) == (5, 0, 0)
+    # One may have been in flight.
+    assert batch.passed in (4, 5)
+
+    judge.reply = lambda asked: vectors((1, 0), (1, 0)) if "input" in asked.body else verdict()
+    batches.resume(batch, now=clock.database_now())
+    work_to_the_end(batch)
+
+    assert (batch.status, batch.unscored, batch.passed) == (BatchStatus.COMPLETED, 5, 35)
+
+
+def test_a_judge_that_declines_or_cannot_be_read_is_not_dead(
+    server: ModelServer, judge: ScriptedServer
+) -> None:
+    declined = Reply.json({"error": {"code": "content_filter"}}, status=400)
+    judge.reply = lambda asked: declined if asked.nth % 2 else said("no verdict")
+
+    batch = work_to_the_end(make_judged(server, judge, 12, concurrency=1))
+
+    assert (batch.status, batch.unscored) == (BatchStatus.COMPLETED, 12)
+
+
+def test_a_judge_that_answers_now_and_then_stops_nothing(
+    server: ModelServer, judge: ScriptedServer
+) -> None:
+    judge.reply = lambda asked: verdict() if asked.nth % 5 == 0 else Reply.json({}, status=401)
+
+    batch = work_to_the_end(make_judged(server, judge, 20, concurrency=1))
+
+    assert (batch.status, batch.unscored, batch.passed) == (BatchStatus.COMPLETED, 16, 4)
 
 
 def test_a_judge_that_is_busy_for_a_while_is_asked_again(

@@ -338,6 +338,7 @@ EVERY_KIND = parse(
         for type_, value in [
             ("equals", "a"), ("equals", {"a": [1, None]}), ("contains", "a"), ("icontains", "İ"),
             ("starts-with", "a"), ("contains-any", 'a, "b, c'), ("contains-all", ["a", 1]),
+            ("icontains-any", ["İ", "b"]), ("icontains-all", "ß, A"),
             ("levenshtein", "kitten"), ("numeric", 42), ("numeric", "1e-300"),
             ("regex", r"[{\[](a|.)*1$"), ("is-json", None), ("is-json", SCHEMA),
             ("contains-json", None), ("contains-json", SCHEMA), ("rouge-n", ["a", "a b"]),

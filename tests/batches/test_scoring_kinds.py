@@ -68,6 +68,11 @@ def test_equals_is_strict_and_compares_objects_as_json(
         ("contains-all", ["a", "b", "d"], "cab", False),
         ("contains-all", "a, b", "cab", True),
         ("contains-all", "a, d", "cab", False),
+        ("icontains-any", ["ROME", "Paris"], "in paris.", True),
+        ("icontains-any", "STRASSE, Rome", "Hauptstraße 1", True),
+        ("icontains-any", ["Rome", "Oslo"], "in Paris.", False),
+        ("icontains-all", "A, b", "CAB", True),
+        ("icontains-all", ["A", "d"], "CAB", False),
     ],
 )
 def test_parts_of_the_text(type_: str, value: object, output: str, passed: bool) -> None:

@@ -7,16 +7,24 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from access import clock
+from access import clock, egress
 from alerts.models import Event
 from batches import calls, engine, suites
 from batches.calls import Backoff
-from batches.models import TestSuite
+from batches.models import Job, TestSuite
 from evalsched import runs, ticks
 from evalsched.models import Run, RunStatus, Schedule
-from tests.factories import make_actor, make_endpoint, make_run, make_schedule, make_suite
+from tests.factories import (
+    make_actor,
+    make_case_draft,
+    make_endpoint,
+    make_run,
+    make_schedule,
+    make_suite,
+)
 from tests.processes_at_work import LOOPBACK
 from tests.servers_http import ModelServer
+from tests.servers_http.blackhole import blackhole
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # Nobody listens there: it is reserved, and needs rights that no test has.
@@ -80,6 +88,45 @@ def test_a_host_that_does_not_exist(server: ModelServer) -> None:
     run = ended(make_asking(server, base_url="https://nobody.invalid/v1"))
 
     assert_failed_with(run, "nobody.invalid: no such host; check the spelling")
+
+
+@pytest.mark.parametrize("concurrency", [1, 10])
+def test_an_endpoint_behind_a_firewall_that_drops_packets(
+    concurrency: int, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "CONNECT_S", 0.2)
+    backoff = Backoff(first_s=0.01, most_s=0.02, unconnected_s=0.15)
+    assert calls.call.__kwdefaults__ is not None
+    monkeypatch.setitem(calls.call.__kwdefaults__, "backoff", backoff)
+    with blackhole() as port:
+        schedule = make_asking(server, cases=20, base_url=f"http://127.0.0.1:{port}/v1")
+        Schedule.objects.update(batch_test_config={"concurrency": concurrency})
+        schedule.refresh_from_db()
+
+        run = ended(schedule)
+
+    assert_failed_with(run, "broken calls in a row", "no connection in time", "the firewall")
+    jobs = Job.objects.filter(batch=run.batch, status="done")
+    assert {job.attempts for job in jobs} == {1}
+    assert jobs.count() == (5 if concurrency == 1 else 10)
+
+
+def test_a_judge_that_nobody_serves(server: ModelServer) -> None:
+    schedule = make_asking(server)
+    actor = make_actor(schedule.user)
+    rubric = {"type": "llm-rubric", "value": "It is polite."}
+    make_endpoint(actor, name="Judge", provider="openai", base_url=NOWHERE, model="j")
+    suite = make_suite(actor, cases=[make_case_draft(n, assertions=[rubric]) for n in range(30)])
+    Schedule.objects.update(suite=suite, batch_test_config={"judge_model_id": "Judge"})
+    schedule.refresh_from_db()
+
+    run = ended(schedule)
+
+    assert_failed_with(
+        run, "unjudged answers in a row", "Judge gave no verdict", "connection refused"
+    )
+    assert run.batch is not None
+    assert (run.batch.errors, run.batch.failed) == (0, 0)
 
 
 def test_a_small_suite_fails_with_the_reason_too(server: ModelServer) -> None:

@@ -8,7 +8,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from access.models import User
-from tests.factories import make_user
+from tests.factories import make_actor, make_experiment, make_user
 
 PASSWORD = "correct horse battery"
 pytestmark = pytest.mark.django_db
@@ -43,6 +43,22 @@ def test_the_login_leads_back_to_the_page_that_was_asked_for(maria: User) -> Non
     assert "next=/experiments/trial%3Fshow%3Dresults" in asked
     assert log_in(client, next="/experiments/trial") == "/experiments/trial"
     assert log_in(Client(), next="https://elsewhere.example/") == "/"
+
+
+@pytest.mark.parametrize("form", ["extend", "delete"])
+def test_a_form_sent_after_the_session_ended_leads_back_to_its_page(maria: User, form: str) -> None:
+    batch = make_experiment(make_actor(maria), tracking_id="trial")
+    client = Client()
+    door = client.post(f"/experiments/trial/{form}", {"days": "9"})["Location"]
+
+    page = client.post(door, {"username": "maria", "password": PASSWORD}, follow=True)
+
+    assert page.status_code == 200
+    assert page.redirect_chain[-1][0].startswith("/experiments/trial?")
+    assert "Nothing was changed: your session had ended" in page.content.decode()
+    before = batch.expires_at
+    batch.refresh_from_db()
+    assert batch.expires_at == before
 
 
 def test_an_operator_gets_to_the_admin(maria: User) -> None:

@@ -116,6 +116,28 @@ def test_promptfoo_tests_in_csv_with_a_prompt_from_outside() -> None:
     assert sent(case) == [("user", "Now: Hello in French?")]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        'q,__expected1,__expected2\nx,"icontains-any: Oslo, ROME","not-icontains-all: a, b"\n',
+        "prompts: '{{q}}'\ntests:\n- vars: {q: x}\n  assert:\n"
+        "  - {type: icontains-any, value: 'Oslo, ROME'}\n"
+        "  - {type: not-icontains-all, value: 'a, b'}\n",
+    ],
+    ids=["csv", "yaml"],
+)
+def test_several_texts_without_regard_to_case_come_from_promptfoo(content: str) -> None:
+    (case,) = formats.parse(content, format_="promptfoo", options=Options()).drafts
+
+    assert expects(case) == [
+        {"type": "icontains-any", "value": "Oslo, ROME"},
+        {"type": "not-icontains-all", "value": "a, b"},
+    ]
+    assert passes(case, "Near Rome, I say.")
+    assert not passes(case, "Near Rome, by the sea.")
+    assert not passes(case, "Paris.")
+
+
 def test_openai_evals_samples_of_either_shape() -> None:
     parsed = read("match.jsonl")
 

@@ -114,7 +114,7 @@ def test_an_expected_cell_with_code_is_refused_naming_the_line(code: str) -> Non
         ("q,__expected\nx,file://check.py\n", 2, 3, "would run code"),
         ("q,__expected\nx,file://schema.json\n", 2, 3, "another file"),
         ("q,__expected\nx,is-html\n", 2, 3, "There is no assertion is-html"),
-        ("q,__expected\nx,icontains-any: a\n", 2, 3, "There is no assertion icontains-any"),
+        ("q,__expected\nx,word-count: 5\n", 2, 3, "There is no assertion word-count"),
         ("q,__expected\nx,webhook: https://a\n", 2, 3, "another server"),
         ("q,__expected\nx,latency: 5\n", 2, 3, "threshold"),
         ("q,__expected,__threshold\nx,y,high\n", 2, 5, "a number"),

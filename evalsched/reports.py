@@ -60,7 +60,7 @@ def overall(comparison: Comparison) -> str:
         certain = all(found.verdict not in _OPEN for found in gated)
         said = "No regression. " if certain else "No regression is shown. "
         said += " ".join(of_metric(found) for found in gated)
-    return " ".join([said, *_left_out(comparison)])
+    return " ".join([said, *_changed(comparison), *_left_out(comparison)])
 
 
 def of_metric(found: MetricVerdict) -> str:
@@ -252,6 +252,10 @@ def _loss(difference: Difference) -> str:
     if difference.metric in RATES:
         return f"{difference.loss * 100:.3g} points"
     return with_unit(difference.metric, difference.loss)
+
+
+def _changed(comparison: Comparison) -> Sequence[str]:
+    return [f"The {name} differ from the baseline's." for name in comparison.changed]
 
 
 def _left_out(comparison: Comparison) -> Sequence[str]:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
@@ -25,7 +26,7 @@ from access.errors import Refusal
 from evalsched import baselines, run_lines, runs, schedules
 from evalsched.admin import history, preview, standing, verdicts
 from evalsched.forms import CONFIG, PAUSE, PLAIN, ScheduleForm
-from evalsched.models import Run, Schedule, ScheduleKind
+from evalsched.models import PARTS, Run, Schedule, ScheduleKind
 
 _STANDINGS = {
     "active": ("Active", Q(is_active=True) & ~standing.RESTING),
@@ -52,19 +53,19 @@ class StandingFilter(admin.SimpleListFilter):
 class ScheduleAdmin(DomainAdmin):
     form = ScheduleForm
     empty_text = (
-        "A schedule runs a test suite against a model, again and again. It needs a model endpoint "
-        "and a test suite with cases; add those first, then a schedule."
+        "A schedule runs a test suite against a model or an agent, again and again. It needs a "
+        "model endpoint and a test suite with cases; add those first, then a schedule."
     )
     list_display = (
         "name",
         "in_words",
-        "endpoint_name",
+        "who_answers",
         "next_run",
         "state",
         "last_run",
         "row_buttons",
     )
-    list_select_related = ("endpoint",)
+    list_select_related = ("endpoint", "agent__endpoint")
     list_filter = (StandingFilter, "project")
     search_fields = ("name",)
     ordering = ("name",)
@@ -91,7 +92,7 @@ class ScheduleAdmin(DomainAdmin):
         return found.filter(kind=ScheduleKind.EVALUATION)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        what = ("name", "description", ("suite", "endpoint"))
+        what = ("name", "description", "suite", ("endpoint", "agent"))
         return (
             (None, {"fields": what if obj else ("project", *what, "is_active")}),
             (
@@ -245,7 +246,7 @@ class ScheduleAdmin(DomainAdmin):
     ) -> None:
         """Do it to each; one that is refused does not keep the others from it."""
         done = 0
-        for schedule in queryset.select_related("project", "suite", "endpoint"):
+        for schedule in queryset.select_related("project", *PARTS):
             try:
                 do(request, schedule)
                 done += 1
@@ -259,9 +260,11 @@ class ScheduleAdmin(DomainAdmin):
     def in_words(self, schedule: Schedule) -> str:
         return standing.in_words(schedule)
 
-    @admin.display(description="Model", ordering="endpoint__name")
-    def endpoint_name(self, schedule: Schedule) -> str:
-        return str(schedule.endpoint)
+    @admin.display(
+        description="Model", ordering=Coalesce("agent__endpoint__name", "endpoint__name")
+    )
+    def who_answers(self, schedule: Schedule) -> str:
+        return standing.who_answers(schedule)
 
     @admin.display(description="Next run", ordering="next_run_at")
     def next_run(self, schedule: Schedule) -> SafeString | str:

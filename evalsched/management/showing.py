@@ -86,6 +86,7 @@ def _figures(batch: Batch) -> Table:
     table = Table(box=box.SIMPLE, show_header=False)
     told = {
         "Suite": f"{batch.suite_name}, version {batch.suite_version}",
+        **({"Agent": batch.agent_name} if batch.agent_name else {}),
         "Model": batch.model_name,
         "Status": batch.status,
         "Passed": f"{batch.passed:,} of {batch.total:,}",

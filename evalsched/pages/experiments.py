@@ -1,6 +1,7 @@
 """The list of experiments, and what editors do to one."""
 
 import uuid
+from abc import ABC, abstractmethod
 from typing import Any
 
 from django import forms
@@ -76,10 +77,18 @@ class Experiments(Page):
             "user": names.get(row["users"][0], ""),
             "expiry": expiry(row["expires_at"], self.now),
             "cost": money(row["total_cost"]) if row["done"] else "",
+            "rest": _rest(row),
         }
 
 
-class _Change(Page):
+def _rest(row: dict[str, Any]) -> str:
+    """Return what did not pass as "2 failed, 1 error, 3 unscored"."""
+    errors = "error" if row["errors"] == 1 else "errors"
+    counted = ((row["failed"], "failed"), (row["errors"], errors), (row["unscored"], "unscored"))
+    return ", ".join(f"{count:,} {name}" for count, name in counted if count)
+
+
+class _Change(Page, ABC):
     """A form that was sent from the page of an experiment."""
 
     def post(self, request: HttpRequest, tracking_id: str) -> HttpResponse:
@@ -92,9 +101,9 @@ class _Change(Page):
             messages.success(request, sentence)
         return redirect(f"{leads_to}?project={self.actor.project.pk}")
 
+    @abstractmethod
     def do(self, request: HttpRequest, tracking_id: str) -> tuple[str, str]:
         """Return what was done, in a sentence, and where to go from there."""
-        raise NotImplementedError
 
 
 class Days(forms.Form):

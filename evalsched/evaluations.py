@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from access import audit, clock
 from access.actors import Actor
@@ -25,6 +27,8 @@ from evalsched.verdicts import Comparison, Rules, Verdict
 
 # In place of an id: the newest completed batch of the same suite, model and agent.
 LAST = "last"
+# So many names are told to somebody who gave another one.
+_NAMED = 5
 # How long to wait where everything that is left is in the hands of others.
 _PAUSE_SECONDS = 0.5
 
@@ -77,7 +81,7 @@ def ask(
     """
     found = TestSuite.objects.filter(project=actor.project, name=suite).first()
     if found is None:
-        raise Invalid(f"There is no suite named '{suite}' in this project.")
+        raise _unknown("suite", suite, TestSuite.objects.filter(project=actor.project))
     answering = None if agent is None else _agent(actor, agent)
     endpoint = answering.endpoint if answering else endpoints.find(actor.project.pk, model or "")
     compared = None if baseline is None else _baseline(actor, baseline, found, endpoint, answering)
@@ -156,8 +160,21 @@ def _agent(actor: Actor, name: str) -> Agent:
     lasting = Agent.objects.filter(project=actor.project, ephemeral_batch__isnull=True)
     found = lasting.select_related("endpoint").filter(name=name).first()
     if found is None:
-        raise Invalid(f"There is no agent named '{name}' in this project.")
+        raise _unknown("agent", name, lasting)
     return found
+
+
+def _unknown(kind: str, name: str, there_are: QuerySet[Any]) -> Invalid:
+    """Say that nothing has that name, and what has one."""
+    names = [f"'{found}'" for found in there_are.order_by("name").values_list("name", flat=True)]
+    said = f"There is no {kind} named '{name}' in this project."
+    if not names:
+        return Invalid(f"{said} It has no {kind} yet.")
+    return Invalid(f"{said} There {'is' if len(names) == 1 else 'are'} {_listed(names)}.")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
 
 
 def _baseline(

@@ -70,7 +70,7 @@ def of_metric(found: MetricVerdict) -> str:
         return f"{name}: not comparable."
     if difference is None:
         return f"{name}: no case has it in both runs."
-    said = f"{name} {_OUTCOMES[found.verdict]}: {_figures(difference)}."
+    said = f"{name} {_outcome(found.verdict, difference)}: {_figures(difference)}."
     rest = _reason(found, difference)
     return f"{said} {rest}" if rest else said
 
@@ -172,6 +172,11 @@ _OUTCOMES = {
     Verdict.INCONCLUSIVE: "may have changed",
     Verdict.INSUFFICIENT: "cannot be judged by statistics",
 }
+
+
+def _outcome(verdict: Verdict, difference: Difference) -> str:
+    seen = difference.value or verdict != Verdict.INCONCLUSIVE
+    return _OUTCOMES[verdict] if seen else "shows no change"
 
 
 def _reason(found: MetricVerdict, difference: Difference) -> str:

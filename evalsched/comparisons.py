@@ -66,29 +66,17 @@ def find(project_id: uuid.UUID, wanted: uuid.UUID, *, field: str) -> Compared:
     return Compared(batch, run)
 
 
-def compare(
-    baseline: Compared,
-    candidate: Compared,
-    rules: Rules,
-    *,
-    cases: Sequence[Measured] | None = None,
-) -> Comparison:
-    """Compare the two; one query for each batch, however many cases it has.
-
-    `cases` are the baseline's, where they were read before.
-    """
+def compare(baseline: Compared, candidate: Compared, rules: Rules) -> Comparison:
+    """Compare the two; one query for each batch, however many cases it has."""
     both = (baseline, candidate)
-    old = _side(baseline, _conditions(baseline, both), cases)
-    new = _side(candidate, _conditions(candidate, both))
+    old, new = (_side(compared, _conditions(compared, both)) for compared in both)
     return verdicts.compare(old, new, rules)
 
 
-def report(
-    baseline: Compared, candidate: Compared, *, cases: Sequence[Measured] | None = None
-) -> dict[str, Any]:
+def report(baseline: Compared, candidate: Compared) -> dict[str, Any]:
     """Return what the API shows of any two, by the rules of the candidate's schedule."""
     rules = Rules() if candidate.run is None else rules_of(candidate.run.schedule)
-    return as_json(compare(baseline, candidate, rules, cases=cases), baseline, candidate)
+    return as_json(compare(baseline, candidate, rules), baseline, candidate)
 
 
 UNDER_WAY = "One of the two is under way. They are compared when both have ended."
@@ -102,7 +90,7 @@ def of_experiment(batches: Sequence[Batch]) -> dict[str, Any] | None:
     if len(batches) < 2:  # noqa: PLR2004
         return None
     first, *others = batches[: MOST_COMPARED + 1]
-    cases = cases_of(first)
+    cases = _cases(first)
     return {
         "baseline_batch_id": str(first.pk),
         "left_out": len(batches) - 1 - len(others),
@@ -115,7 +103,7 @@ def _held_against(first: Batch, cases: list[Measured], other: Batch) -> dict[str
     if {first.status, other.status} & BATCH_OPEN:
         return reports.nothing(Rules(), UNDER_WAY) | sides_as_json(baseline, candidate)
     old = Side(cases, _stopped(first), _grading(first))
-    new = Side(cases_of(other), _stopped(other), _grading(other))
+    new = Side(_cases(other), _stopped(other), _grading(other))
     return as_json(verdicts.compare(old, new, Rules()), baseline, candidate)
 
 
@@ -161,16 +149,10 @@ def _grading(batch: Batch) -> dict[str, object]:
     return {"agent's assertions": batch.assertions, "judges": batch.graders}
 
 
-def _side(
-    compared: Compared,
-    conditions: Mapping[str, object],
-    cases: Sequence[Measured] | None = None,
-) -> Side:
+def _side(compared: Compared, conditions: Mapping[str, object]) -> Side:
     batch = compared.batch
     under_test = {"agent's instructions": batch.instructions}
-    return Side(
-        cases_of(batch) if cases is None else cases, _stopped(batch), conditions, under_test
-    )
+    return Side(_cases(batch), _stopped(batch), conditions, under_test)
 
 
 def _stopped(batch: Batch) -> str:
@@ -179,7 +161,7 @@ def _stopped(batch: Batch) -> str:
     return batch.error_message or f"it ended {batch.status}."
 
 
-def cases_of(batch: Batch) -> list[Measured]:
+def _cases(batch: Batch) -> list[Measured]:
     """Return the batch's cases, each with its repeats averaged. Declined and timed out score 0."""
     rows = (
         Job.objects.filter(batch=batch)

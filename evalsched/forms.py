@@ -125,7 +125,8 @@ class ScheduleForm(DomainForm):
         row: Schedule = self.instance
         self._offer_parts(row)
         self.fields["endpoint"].label = "Model"
-        self.fields["agent"].help_text = "Instead of a model: an agent has its own."
+        self.fields["endpoint"].help_text = "It answers by itself."
+        self.fields["agent"].help_text = "Instead of a model, as it has one."
         self.fields["description"].widget.attrs["rows"] = 2
         if "pause_reason" in self.fields:
             self.fields["pause_reason"].widget.attrs["rows"] = 2

@@ -17,7 +17,7 @@ from access.models import User
 from access.pages import Page
 from batches import experiments
 from batches.models import Batch
-from evalsched.pages.words import STATUS_TONES, Label, expiry, money
+from evalsched.pages.words import STATUS_TONES, Label, expiry, money, rest
 
 _A_PAGE = 25
 
@@ -77,15 +77,8 @@ class Experiments(Page):
             "user": names.get(row["users"][0], ""),
             "expiry": expiry(row["expires_at"], self.now),
             "cost": money(row["total_cost"]) if row["done"] else "",
-            "rest": _rest(row),
+            "rest": rest(row["failed"], row["errors"], row["unscored"]),
         }
-
-
-def _rest(row: dict[str, Any]) -> str:
-    """Return what did not pass as "2 failed, 1 error, 3 unscored"."""
-    errors = "error" if row["errors"] == 1 else "errors"
-    counted = ((row["failed"], "failed"), (row["errors"], errors), (row["unscored"], "unscored"))
-    return ", ".join(f"{count:,} {name}" for count, name in counted if count)
 
 
 class _Change(Page, ABC):

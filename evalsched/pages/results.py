@@ -1,6 +1,6 @@
 """An experiment's results: its batches, the verdicts between them, and every case side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import reverse
 from django.utils.text import get_valid_filename
 
-from access.errors import Invalid, NotFound, Refusal
+from access.errors import Invalid, NotFound
 from access.models import User
 from access.pages import Page
 from batches import batches as batches_
@@ -17,10 +17,9 @@ from batches.case_comparisons import Row, Side
 from batches.exports import formats
 from batches.models import Batch, Job
 from evalsched import comparisons, reports, text_differences
-from evalsched.comparisons import Compared
 from evalsched.pages import words
 from evalsched.pages.asked import Asked
-from evalsched.pairing import Measured
+from evalsched.verdicts import Verdict
 
 _A_PAGE = 50
 # Of an answer in the table; the page of the case has all of it.
@@ -124,7 +123,8 @@ def _column(batch: Batch, asked: Asked) -> dict[str, Any]:
         "chosen": batch in asked.batches,
         "is_baseline": batch == asked.batches[0],
         "label": words.of_batch(batch.status),
-        "rate": "" if figures.rate_scored is None else f"{figures.rate_scored * 100:.1f} %",
+        "rate": "" if figures.rate_scored is None else f"{figures.rate_scored * 100:.1f}\xa0%",
+        "rest": words.rest(batch.failed, batch.errors, batch.unscored),
         "quality": words.score(figures.avg_score),
         "latency": words.milliseconds(figures.avg_latency_ms),
         "cost": words.money(batch.total_cost) if batch.done else "",
@@ -133,26 +133,19 @@ def _column(batch: Batch, asked: Asked) -> dict[str, Any]:
 
 
 def _verdicts(asked: Asked) -> list[dict[str, Any]]:
-    """Return what the statistics say of each batch and the baseline, or why they say nothing."""
-    baseline = _compared(asked.batches[0])
-    cases = None if baseline is None else comparisons.cases_of(baseline.batch)
-    return [_verdict(asked, baseline, cases, batch) for batch in asked.batches[1:]]
+    """Return what the statistics say of each batch and the baseline, as the API does."""
+    compared = comparisons.of_experiment(asked.batches)
+    found = [] if compared is None else compared["candidates"]
+    return [
+        _verdict(asked, batch, one) for batch, one in zip(asked.batches[1:], found, strict=True)
+    ]
 
 
-def _verdict(
-    asked: Asked,
-    baseline: Compared | None,
-    cases: Sequence[Measured] | None,
-    batch: Batch,
-) -> dict[str, Any]:
+def _verdict(asked: Asked, batch: Batch, found: dict[str, Any]) -> dict[str, Any]:
     about = {"batch": batch, "letters": (asked.letter(batch), asked.letter(asked.batches[0]))}
-    candidate = _compared(batch)
-    if baseline is None or candidate is None:
-        return about | {"sentence": "They are compared when both have ended."}
-    found = comparisons.report(baseline, candidate, cases=cases)
     return about | {
         "sentence": found["sentence"],
-        "worse": found["regression_detected"],
+        "tone": _tone(found),
         "metrics": [
             {
                 "name": reports.NAMES[metric],
@@ -165,11 +158,15 @@ def _verdict(
     }
 
 
-def _compared(batch: Batch) -> Compared | None:
-    try:
-        return comparisons.find(batch.project_id, batch.pk, field="batch")
-    except Refusal:
-        return None
+def _tone(found: dict[str, Any]) -> str:
+    """Return bad for a regression, good where quality and pass rate are known not to be worse."""
+    if found["regression_detected"]:
+        return "bad"
+    gated = [one["verdict"] for one in found["metrics"].values() if one["gated"]]
+    return "good" if gated and set(gated) <= _FINE else ""
+
+
+_FINE = {Verdict.UNCHANGED, Verdict.DRIFTED_UP, Verdict.IMPROVED}
 
 
 def _table(tracking_id: str, asked: Asked, request: HttpRequest) -> dict[str, Any]:
@@ -205,11 +202,18 @@ def _shown(side: Side | None, texts: dict[int, str]) -> dict[str, Any]:
     return {
         "label": words.of_outcome(side.outcome),
         "ended": side.outcome is not None,
-        "score": words.score(side.score),
-        "latency": words.milliseconds(side.latency_ms),
-        "passed": f"{side.passed} of {side.calls}" if side.calls > 1 else "",
+        "figures": ", ".join(_figures(side)),
         "text": texts.get(side.job_id, ""),
     }
+
+
+def _figures(side: Side) -> Iterator[str]:
+    if side.score is not None:
+        yield words.score(side.score)
+    if side.calls > 1:
+        yield f"{side.passed} of {side.calls}"
+    if side.latency_ms is not None:
+        yield words.milliseconds(side.latency_ms)
 
 
 def _question(job: Job) -> dict[str, Any]:

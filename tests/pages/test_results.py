@@ -65,6 +65,25 @@ def test_cases_are_set_beside_each_other_with_one_query(trial: Trial) -> None:
     assert len(seen) == 1
 
 
+def test_another_prompt_and_parameters_are_what_an_experiment_tries_out(
+    member: Client, trial: Trial
+) -> None:
+    tried = {"parameters": {"temperature": 1}, "instructions": "Answer in verse."}
+    Batch.objects.filter(pk=trial.after.pk).update(**tried)
+
+    assert "Pass rate may have changed: 100.0 % to 83.3 % over 12 cases" in trial.page(member)
+
+
+def test_what_is_not_comparable_is_not_painted_as_good(member: Client, trial: Trial) -> None:
+    assertions = [{"type": "contains", "value": "yes"}]
+    Batch.objects.filter(pk=trial.after.pk).update(assertions=assertions)
+
+    page = trial.page(member)
+
+    assert "Not comparable with the baseline." in page
+    assert '<div class="card verdict ">' in page
+
+
 def test_another_baseline_turns_the_comparison_round(member: Client, trial: Trial) -> None:
     page = trial.page(member, f"baseline={trial.after.pk}&order=worst")
 

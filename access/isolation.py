@@ -75,16 +75,23 @@ def owned_key(to: str, *, null: bool = False, related_name: str = "+", index: bo
     )
 
 
-class OwnedTable(Operation):
+class _BelowTheModels(Operation):
+    """Changes the database and nothing in Django's picture of the models."""
+
+    reversible = True
+    reduces_to_sql = True
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Change nothing."""
+
+
+class OwnedTable(_BelowTheModels):
     """Make a table of owned rows safe: policy, grants, and foreign keys that carry the project.
 
     `references` names the fields made with `owned_key` and what deleting their target does.
     `grants` is what the API's role may do. `condition` replaces the policy's rule where a table
     belongs to a person as well; `check` is for rows that are written, where that is narrower.
     """
-
-    reversible = True
-    reduces_to_sql = True
 
     def __init__(
         self,
@@ -102,17 +109,6 @@ class OwnedTable(Operation):
         self.condition = condition
         self.check = check or condition
         self.referenced = referenced
-
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        arguments = {"grants": self.grants, "condition": self.condition, "check": self.check}
-        return (
-            type(self).__name__,
-            [self.model, self.references],
-            arguments | {"referenced": self.referenced},
-        )
-
-    def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Change nothing in Django's picture of the models."""
 
     def database_forwards(
         self,
@@ -157,22 +153,16 @@ class OwnedTable(Operation):
         return f"Isolate {self.model} by project"
 
 
-class OwnedKey(Operation):
+class OwnedKey(_BelowTheModels):
     """Let a field made with `owned_key`, added to a table that is safe already, carry the project.
 
     `on_delete` is what deleting its target does.
     """
 
-    reversible = True
-    reduces_to_sql = True
-
     def __init__(self, model: str, field: str, on_delete: OnDelete) -> None:
         self.model = model
         self.field = field
         self.on_delete = on_delete
-
-    def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Change nothing in Django's picture of the models."""
 
     def database_forwards(
         self,
@@ -216,18 +206,14 @@ def _drop_key(schema_editor: BaseDatabaseSchemaEditor, model: Any, name: str) ->
     schema_editor.execute(f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_{column}_in_project"')
 
 
-class ApiRole(Operation):
+class ApiRole(_BelowTheModels):
     """Make the role that the API takes on, and let the login role take it on.
 
     Roles belong to the cluster: two databases that are migrated at once may both try to make it,
     so each step is a statement of its own, whose failure is looked at rather than prevented.
     """
 
-    reversible = True
     reduces_to_sql = False
-
-    def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        """Change nothing in Django's picture of the models."""
 
     def database_forwards(
         self,

@@ -12,6 +12,7 @@ from access.actors import Actor
 from access.errors import Conflict, Invalid
 from batches import scoring
 from batches.models import Agent, Batch
+from batches.scoring.fields import content_hash
 from batches.users import refuse_if_used
 
 
@@ -89,6 +90,17 @@ def find(
             field, f"This agent belongs to the experiment '{experiment.tracking_id}'."
         )
     return agent
+
+
+def as_json(agent: Agent) -> dict[str, Any]:
+    """Return the agent as it is now, with a hash over what shapes an answer or its score."""
+    meaning = {
+        "primary_instructions": agent.primary_instructions,
+        "parameters": agent.parameters,
+        "assertions": agent.assertions,
+    }
+    about = {"id": str(agent.pk), "name": agent.name, "content_hash": content_hash(meaning)}
+    return about | meaning
 
 
 def _assign(agent: Agent, fields: dict[str, Any]) -> None:

@@ -1,14 +1,100 @@
-"""Several batches side by side, case by case; the first one is what the others are held against."""
+"""The cases of several batches, each beside what the other batches made of it.
+
+The first batch is what the others are held against.
+"""
 
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
 from typing import Any
+
+from django.contrib.postgres.aggregates import StringAgg
+from django.db.models import Count, Min, Q, QuerySet, Value
+from django.db.models.functions import MD5
 
 from access.errors import Invalid, NotFound
 from batches import case_results
-from batches.models import Batch, Job
+from batches.models import Batch, Job, JobStatus
 
 MOST = 10
+# A row of the answer for each case of each batch is held in memory.
+MOST_CALLS = 100_000
+
+
+class Show(StrEnum):
+    """Which cases are wanted."""
+
+    ALL = "all"
+    RESULTS = "results"  # their outcome, score or pass rate is not the same in all batches
+    ANSWERS = "answers"  # an answer is another text
+
+
+class Order(StrEnum):
+    SUITE = "suite"  # as the first batch asked them
+    WORST = "worst"  # the greatest loss against the first batch on top
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one batch has of a case, averaged over its repeats. `outcome` is None before it ends.
+
+    Where the repeats differ the outcome is `mixed`. `job_id` is the first of its calls. `answers`
+    are digests, and only there where somebody asks for them.
+    """
+
+    batch_id: uuid.UUID
+    job_id: int
+    ordinal: int
+    tags: Sequence[str]
+    calls: int
+    answered: int
+    scored: int
+    passed: int
+    outcome: str | None
+    score: float | None
+    latency_ms: float | None
+    ttft_ms: float | None
+    cost: Decimal | None
+    answers: str = ""
+
+    @property
+    def pass_rate(self) -> float | None:
+        return self.passed / self.scored if self.scored else None
+
+    @property
+    def quality(self) -> float | None:
+        return self.pass_rate if self.score is None else self.score
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case; `sides` are in the order of the batches, None where one does not have it."""
+
+    key: str
+    content_hash: str
+    sides: Sequence[Side | None]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the results are not the same in all batches."""
+        results = {side and (side.outcome, side.score, side.pass_rate) for side in self.sides}
+        return len(results) > 1
+
+    @property
+    def answers_differ(self) -> bool:
+        return len({side and side.answers for side in self.sides}) > 1
+
+    @property
+    def loss(self) -> float | None:
+        """How much lower the worst of the others scored than the first.
+
+        By the pass rate where nothing has a score; None where the first or all others lack both.
+        """
+        first, *others = [None if side is None else side.quality for side in self.sides]
+        known = [quality for quality in others if quality is not None]
+        return None if first is None or not known else first - min(known)
 
 
 def find(project_id: uuid.UUID, ids: str) -> list[Batch]:
@@ -30,61 +116,85 @@ def find(project_id: uuid.UUID, ids: str) -> list[Batch]:
     return [found[key] for key in wanted]
 
 
-def compare(
-    batches: Sequence[Batch], *, only_different: bool, worst_first: bool
-) -> list[dict[str, Any]]:
-    """Return a row for each case of any of the batches, in the first one's order.
+def compare(batches: Sequence[Batch], show: Show, order: Order) -> list[Row]:
+    """Return the cases of the batches. One query, whatever the number of either.
 
-    Cases are the same where key and content are; an edited case is two rows. `loss` is how much
-    lower the worst of the others scored, by its pass rate where nothing has a score; None where
-    the first one or all others lack it. `outputs` have to be added to the page that is shown.
+    A case is the same where key and content are; an edited case is two rows.
+
+    Raises:
+        Invalid: they are too many to be set beside each other.
     """
-    sides = [{(row["case_key"], row["case_hash"]): row for row in _rows(one)} for one in batches]
-    rows = [
-        _row(identity, [side.get(identity) for side in sides])
-        for identity in dict.fromkeys(identity for side in sides for identity in side)
-    ]
-    if only_different:
-        rows = [row for row in rows if row["different"]]
-    if worst_first:
-        rows.sort(key=lambda row: -2.0 if row["loss"] is None else row["loss"], reverse=True)
-    return rows
+    if sum(batch.total for batch in batches) > MOST_CALLS:
+        raise Invalid(
+            f"These batches have more than {MOST_CALLS:,} calls together. Choose fewer of them, "
+            "or download their results."
+        )
+    columns = {batch.pk: number for number, batch in enumerate(batches)}
+    found: dict[tuple[str, str], list[Side | None]] = {}
+    for row in _grouped(list(columns), with_answers=show == Show.ANSWERS):
+        sides = found.setdefault((row["case_key"], row["case_hash"]), [None] * len(batches))
+        sides[columns[row["batch_id"]]] = _side(row)
+    made = [Row(key, content_hash, sides) for (key, content_hash), sides in found.items()]
+    made = [row for row in made if _wanted(row, show)]
+    made.sort(key=_place)
+    if order == Order.WORST:
+        # What cannot be said to have lost comes last.
+        made.sort(key=lambda row: -2.0 if row.loss is None else row.loss, reverse=True)
+    return made
 
 
-def add_outputs(batches: Sequence[Batch], page: Iterable[dict[str, Any]]) -> None:
-    """Put the first answer of each case and batch into the rows of a page."""
-    page = list(page)
-    for index, batch in enumerate(batches):
-        shown = [row["sides"][index] for row in page if row["sides"][index] is not None]
-        ordinals = [side["ordinal"] for side in shown]
-        first = Job.objects.filter(batch=batch, repeat=1, ordinal__in=ordinals)
-        outputs = {ordinal: rest for ordinal, *rest in first.values_list(*_FIRST)}
-        for side in shown:
-            side["output"], side["error_message"] = outputs[side["ordinal"]]
+def answers(rows: Iterable[Row]) -> dict[int, Job]:
+    """Return the first call of each case and batch by its id, with its answer alone."""
+    wanted = [side.job_id for row in rows for side in row.sides if side is not None]
+    return Job.objects.only("output", "error_message").in_bulk(wanted)
 
 
-_FIRST = ("ordinal", "output", "error_message")
+def _grouped(batch_ids: Sequence[uuid.UUID], *, with_answers: bool) -> QuerySet[Any, Any]:
+    ended = Q(status=JobStatus.DONE)
+    found: Any = (
+        Job.objects.filter(batch__in=batch_ids)
+        .order_by()
+        .values("batch_id", "case_key", "case_hash")
+        .annotate(
+            job_id=Min("pk"),
+            at=Min("ordinal"),
+            all_tags=Min("tags"),
+            ended=Count("pk", filter=ended),
+            outcomes=StringAgg("outcome", Value(" "), distinct=True, filter=ended),
+            **case_results.AVERAGED,
+        )
+    )
+    if with_answers:
+        digests = StringAgg(MD5("output"), Value(" "), order_by="repeat", filter=ended)
+        return found.annotate(answers=digests)  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]
 
 
-def _rows(batch: Batch) -> Iterable[dict[str, Any]]:
-    for row in case_results.of(batch):
-        yield case_results.with_repeats(row) | {"batch_id": batch.pk}
+def _side(row: dict[str, Any]) -> Side:
+    outcomes = (row["outcomes"] or "").split()
+    outcome = None
+    if row["ended"] == row["calls"]:
+        outcome = outcomes[0] if len(outcomes) == 1 else "mixed"
+    same = ("batch_id", "job_id", *case_results.AVERAGED)
+    return Side(
+        ordinal=row["at"],
+        tags=row["all_tags"],
+        outcome=outcome,
+        answers=row.get("answers") or "",
+        **{name: row[name] for name in same},
+    )
 
 
-def _row(identity: tuple[str, str], sides: list[dict[str, Any] | None]) -> dict[str, Any]:
-    first, *others = [None if side is None else _quality(side) for side in sides]
-    losses = [first - other for other in others if first is not None and other is not None]
-    found = {None if side is None else (side["score"], side["pass_rate"]) for side in sides}
-    return {
-        "case_key": identity[0],
-        "case_hash": identity[1],
-        "tags": next(side["tags"] for side in sides if side is not None),
-        "different": len(found) > 1,
-        "loss": max(losses) if losses else None,
-        "sides": sides,
-    }
+def _wanted(row: Row, show: Show) -> bool:
+    match show:
+        case Show.RESULTS:
+            return row.differs
+        case Show.ANSWERS:
+            return row.answers_differ
+        case Show.ALL:
+            return True
 
 
-def _quality(side: dict[str, Any]) -> float | None:
-    quality: float | None = side["pass_rate"] if side["score"] is None else side["score"]
-    return quality
+def _place(row: Row) -> tuple[int, int]:
+    """Sort by the first batch that has the case, in its order."""
+    return next((number, side.ordinal) for number, side in enumerate(row.sides) if side is not None)

@@ -10,6 +10,17 @@ from batches.repeats import Repeated
 
 _ANSWERED = Q(status=JobStatus.DONE) & ~Q(outcome=JobOutcome.ERROR)
 _SCORED = Q(outcome__in=[JobOutcome.PASSED, JobOutcome.FAILED])
+# Of the calls of a case: counts, and averages of what they brought.
+AVERAGED: dict[str, Any] = {
+    "calls": Count("pk"),
+    "answered": Count("pk", filter=_ANSWERED),
+    "scored": Count("pk", filter=_SCORED),
+    "passed": Count("pk", filter=Q(outcome=JobOutcome.PASSED)),
+    "score": Avg("score"),
+    "latency_ms": Avg("latency_ms"),
+    "ttft_ms": Avg("ttft_ms"),
+    "cost": Avg("cost"),
+}
 
 
 def of(batch: Batch) -> QuerySet[Any, Any]:
@@ -17,16 +28,7 @@ def of(batch: Batch) -> QuerySet[Any, Any]:
     return (
         Job.objects.filter(batch=batch)
         .values("ordinal", "case_key", "case_hash", "tags")
-        .annotate(
-            calls=Count("pk"),
-            answered=Count("pk", filter=_ANSWERED),
-            scored=Count("pk", filter=_SCORED),
-            passed=Count("pk", filter=Q(outcome=JobOutcome.PASSED)),
-            score=Avg("score"),
-            latency_ms=Avg("latency_ms"),
-            ttft_ms=Avg("ttft_ms"),
-            cost=Avg("cost"),
-        )
+        .annotate(**AVERAGED)
         .order_by("ordinal")
     )
 

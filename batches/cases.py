@@ -1,7 +1,5 @@
 """A test case as it is written: validated, filled in, and identified by its content. Pure."""
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -170,17 +168,13 @@ def content_hash(case: CaseDraft) -> str:
     """Return the SHA-256 (hexadecimal) of everything that changes what the case means.
 
     That is prompt, messages, variables, expected, assertions, threshold, weight and the cluster.
-    The key, tags and other metadata may change without making results incomparable. It is taken
-    over JSON with sorted keys, no spaces, UTF-8, and numbers that are equal written equally.
+    The key, tags and other metadata may change without making results incomparable.
     """
     meaning = case.as_json()
     for name in ("key", "tags", "metadata"):
         del meaning[name]
     meaning["cluster"] = case.cluster
-    canonical = json.dumps(
-        fields.settled(meaning), sort_keys=True, separators=(",", ":"), ensure_ascii=False
-    )
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return fields.content_hash(meaning)
 
 
 def _check_names(case: CaseDraft) -> None:

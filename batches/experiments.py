@@ -137,6 +137,7 @@ def summed(rows: QuerySet[Batch]) -> Any:
             passed=Sum("passed"),
             failed=Sum("failed"),
             errors=Sum("errors"),
+            unscored=Sum("unscored"),
             total_cost=Sum("total_cost"),
         )
         .order_by("-created_at")

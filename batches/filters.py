@@ -54,7 +54,9 @@ class BatchFilter(django_filters.FilterSet):
         return batches.filter(regular if kind == "regular" else ~regular)
 
     def by_expiry(self, batches: QuerySet[Batch], _: str, expired: bool) -> QuerySet[Batch]:
-        return batches if expired else batches.exclude(expires_at__lte=Now())
+        # Spelt out: of an aggregate Django does not know that it may be null.
+        lasting = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
+        return batches if expired else batches.filter(lasting)
 
     def filter_queryset(self, queryset: QuerySet[Batch]) -> QuerySet[Batch]:
         shown: QuerySet[Batch] = super().filter_queryset(queryset)

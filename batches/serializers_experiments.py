@@ -208,6 +208,7 @@ class ExperimentSerializer(serializers.Serializer[Any]):
     passed = serializers.IntegerField()
     failed = serializers.IntegerField()
     errors = serializers.IntegerField()  # type: ignore[assignment]  # DRF takes it out of the class
+    unscored = serializers.IntegerField()
     total_cost = serializers.DecimalField(max_digits=18, decimal_places=12, allow_null=True)
     created_at = serializers.DateTimeField()
     expires_at = serializers.DateTimeField(allow_null=True)

@@ -7,7 +7,8 @@ from rest_framework import serializers
 
 from access.api.serializers import StrictSerializer
 from batches import case_results
-from batches.models import Batch
+from batches.case_comparisons import Row, Show
+from batches.models import Batch, Job, JobOutcome
 from batches.serializers import BatchSerializer
 
 
@@ -76,6 +77,11 @@ class ComparedSideSerializer(CaseResultSerializer):
     """A case in one of the compared batches, with the first of its answers."""
 
     batch_id = serializers.UUIDField()
+    outcome = serializers.ChoiceField(
+        choices=[*JobOutcome.values, "mixed"],
+        allow_null=True,
+        help_text="mixed: its repeats differ; null: it has not ended.",
+    )
     output = serializers.CharField(allow_blank=True)
     error_message = serializers.CharField(allow_blank=True)
 
@@ -86,11 +92,41 @@ class ComparedCaseSerializer(serializers.Serializer[Any]):
     case_key = serializers.CharField()
     case_hash = serializers.CharField()
     tags = serializers.ListField(child=serializers.CharField())
-    different = serializers.BooleanField(help_text="Score or pass rate differ, or one lacks it.")
+    different = serializers.BooleanField(
+        help_text="Outcome, score or pass rate differ, or one lacks it."
+    )
     loss = serializers.FloatField(
         allow_null=True, help_text="How much lower than the first the worst of the others scored."
     )
     sides = serializers.ListField(child=ComparedSideSerializer(allow_null=True))
+
+    def to_representation(self, instance: Row) -> dict[str, Any]:
+        answers: dict[int, Job] = self.context["answers"]
+        # Deleted at this very moment.
+        gone = Job()
+        sides = [
+            None
+            if side is None
+            else {
+                **vars(side),
+                "case_key": instance.key,
+                "case_hash": instance.content_hash,
+                "output": answers.get(side.job_id, gone).output,
+                "error_message": answers.get(side.job_id, gone).error_message,
+            }
+            for side in instance.sides
+        ]
+        shown: dict[str, Any] = super().to_representation(
+            {
+                "case_key": instance.key,
+                "case_hash": instance.content_hash,
+                "tags": next(side.tags for side in instance.sides if side is not None),
+                "different": instance.differs,
+                "loss": instance.loss,
+                "sides": [side and case_results.with_repeats(side) for side in sides],
+            }
+        )
+        return shown
 
 
 class CompareBatchesSerializer(StrictSerializer):
@@ -99,7 +135,12 @@ class CompareBatchesSerializer(StrictSerializer):
     ids = serializers.CharField(
         max_length=1000, help_text="2 to 10 ids of batches, with commas; the first is the baseline."
     )
-    only_different = serializers.BooleanField(default=False)
+    show = serializers.ChoiceField(
+        choices=[show.value for show in Show],
+        default=Show.ALL.value,
+        help_text="results: only cases whose results differ; answers: whose texts do.",
+    )
+    only_different = serializers.BooleanField(default=False, help_text="The same as show=results.")
     ordering = serializers.ChoiceField(
         choices=["ordinal", "-loss"], default="ordinal", help_text="-loss: the worst cases first."
     )

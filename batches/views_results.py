@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from access.api.views import ApiView
 from access.errors import NotFound
 from batches import case_comparisons, case_results, rescoring
+from batches.case_comparisons import Order, Show
 from batches.exports import formats
 from batches.filters import CaseResultFilter
 from batches.models import Batch, Job
@@ -63,12 +64,14 @@ class CompareBatches(ApiView):
         batches = case_comparisons.find(self.actor.project.pk, wanted["ids"])
         rows = case_comparisons.compare(
             batches,
-            only_different=wanted["only_different"],
-            worst_first=wanted["ordering"] == "-loss",
+            Show.RESULTS if wanted["only_different"] else Show(wanted["show"]),
+            Order.WORST if wanted["ordering"] == "-loss" else Order.SUITE,
         )
         page: Any = self.paginate_queryset(rows)
-        case_comparisons.add_outputs(batches, page)
-        return self.get_paginated_response(self.get_serializer(page, many=True).data)
+        answers = case_comparisons.answers(page)
+        context = {**self.get_serializer_context(), "answers": answers}
+        shown = ComparedCaseSerializer(page, many=True, context=context)
+        return self.get_paginated_response(shown.data)
 
 
 _DECLARED = extend_schema(

@@ -73,15 +73,16 @@ def environment() -> Iterator[None]:
 
 
 def measure(part: str) -> list[Figure]:
-    """Measure one part on empty tables, and print what it found."""
+    """Measure one part on empty tables, and print what it finds as it comes."""
     # They need the settings, which need the servers.
     module = import_module(f"benchmarks.{part}")
     empty()
-    print(f"\n== {part}")
+    print(f"\n== {part}", flush=True)
     started = time.monotonic()
-    figures: list[Figure] = module.measure()
-    for figure in figures:
-        print(figure)
+    figures: list[Figure] = []
+    for figure in module.measure():
+        print(figure, flush=True)
+        figures.append(figure)
     print(f"{part} took {time.monotonic() - started:.0f} s")
     return figures
 

@@ -90,14 +90,14 @@ def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 
 def _due() -> list[Due]:
     waiting = Schedule.objects.evaluations().filter(next_run_at__isnull=False)
-    soonest = waiting.select_related("endpoint")
+    soonest = waiting.select_related("endpoint", "agent__endpoint")
     return [
         Due(
             url=change_url(schedule),
             name=schedule.name,
             next_run=standing.next_run(schedule),
             in_words=standing.in_words(schedule),
-            model=schedule.endpoint.name,
+            model=standing.who_answers(schedule),
         )
         for schedule in soonest.order_by("next_run_at")[:_DUE]
     ]

@@ -14,7 +14,7 @@ from batches.models import Batch
 from evalsched import comparisons, reports
 from evalsched.comparisons import Compared
 from evalsched.metrics import Metric
-from evalsched.models import Run, RunStatus, Schedule
+from evalsched.models import PARTS, Run, RunStatus, Schedule
 from evalsched.verdicts import MetricVerdict, Verdict
 
 logger = structlog.get_logger(__name__)
@@ -75,7 +75,7 @@ def pin(actor: Actor, schedule: Schedule, run: Run | None) -> Schedule:
     if run is not None and run.batch_id is None:
         raise Invalid.field("run_id", "The results of this run were deleted. Choose another run.")
     with transaction.atomic():
-        schedule = rows.locked(schedule, "suite", "endpoint")
+        schedule = rows.locked(schedule, *PARTS)
         before, after = schedule.baseline_id, None if run is None else run.pk
         if before == after:
             return schedule

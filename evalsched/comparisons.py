@@ -124,6 +124,7 @@ def _named(side: Compared) -> dict[str, Any]:
         "run_id": None if run is None else str(run.pk),
         "batch_id": str(side.batch.pk),
         "model_name": side.batch.model_name,
+        "agent_name": side.batch.agent_name,
         "test_suite_name": side.batch.suite_name,
         "suite_version": side.batch.suite_version,
     }
@@ -149,7 +150,9 @@ def _grading(batch: Batch) -> dict[str, object]:
 
 
 def _side(compared: Compared, conditions: Mapping[str, object]) -> Side:
-    return Side(_cases(compared.batch), _stopped(compared.batch), conditions)
+    batch = compared.batch
+    under_test = {"agent's instructions": batch.instructions}
+    return Side(_cases(batch), _stopped(batch), conditions, under_test)
 
 
 def _stopped(batch: Batch) -> str:

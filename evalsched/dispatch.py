@@ -14,7 +14,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import QuerySet
 
 from access.errors import Refusal
-from batches.models import ModelEndpoint, TestSuite
+from batches.models import Agent, ModelEndpoint, TestSuite
 from evalsched import agenda, run_rows, runs, schedules
 from evalsched.agenda import Due
 from evalsched.models import (
@@ -112,12 +112,19 @@ def _dispatch(rows: QuerySet[Schedule], now: datetime, most: int) -> int:
 
 
 def _name_parts(found: list[Schedule]) -> None:
-    """Give the schedules their suites and endpoints, of which only the names are read."""
+    """Give the schedules their suites, endpoints and agents, of which only the names are read."""
     wanted = {one.suite_id for one in found if one.suite_id is not None}
     suites = TestSuite.objects.only("name").in_bulk(wanted)
-    endpoints = ModelEndpoint.objects.only("name").in_bulk({one.endpoint_id for one in found})
+    endpoints = ModelEndpoint.objects.only("name").in_bulk(
+        {one.endpoint_id for one in found if one.endpoint_id is not None}
+    )
+    named = Agent.objects.select_related("endpoint").only("name", "endpoint__name")
+    agents = named.in_bulk({one.agent_id for one in found if one.agent_id is not None})
     for one in found:
-        one.endpoint = endpoints[one.endpoint_id]
+        if one.endpoint_id is not None:
+            one.endpoint = endpoints[one.endpoint_id]
+        if one.agent_id is not None:
+            one.agent = agents[one.agent_id]
         if one.suite_id is not None:
             one.suite = suites[one.suite_id]
 

@@ -9,22 +9,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 
 from access import audit, clock
 from access.actors import Actor
 from access.errors import Invalid
 from batches import batches, endpoints, engine, rescues
 from batches.batches import Config
-from batches.models import BATCH_OPEN, Batch, BatchStatus, ModelEndpoint, TestSuite
+from batches.models import BATCH_OPEN, Agent, Batch, BatchStatus, ModelEndpoint, TestSuite
 from evalsched import comparisons, reports
 from evalsched.comparisons import Compared
 from evalsched.verdicts import Comparison, Rules, Verdict
 
-# In place of an id: the newest completed batch of the same suite and model.
+# In place of an id: the newest completed batch of the same suite, model and agent.
 LAST = "last"
+# So many names are told to somebody who gave another one.
+_NAMED = 5
 # How long to wait where everything that is left is in the hands of others.
 _PAUSE_SECONDS = 0.5
 
@@ -45,6 +49,7 @@ class Question:
     endpoint: ModelEndpoint
     baseline: Compared | None
     rules: Rules
+    agent: Agent | None = None
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,18 @@ class Answer:
 
 
 def ask(
-    actor: Actor, *, suite: str, model: str, baseline: str | None, threshold: float | None
+    actor: Actor,
+    *,
+    suite: str,
+    model: str | None = None,
+    agent: str | None = None,
+    baseline: str | None,
+    threshold: float | None,
 ) -> Question:
     """Find what is meant by names, and the baseline by its id or as `LAST`.
 
-    `threshold` is a percentage; left out the rules are those of the baseline's schedule.
+    A model answers or an agent, which has a model. `threshold` is a percentage; left out the rules
+    are those of the baseline's schedule.
 
     Raises:
         Invalid: something of it does not exist in the actor's project.
@@ -69,14 +81,15 @@ def ask(
     """
     found = TestSuite.objects.filter(project=actor.project, name=suite).first()
     if found is None:
-        raise Invalid(f"There is no suite named '{suite}' in this project.")
-    endpoint = endpoints.find(actor.project.pk, model)
-    compared = None if baseline is None else _baseline(actor, baseline, found, endpoint)
+        raise _unknown("suite", suite, TestSuite.objects.filter(project=actor.project))
+    answering = None if agent is None else _agent(actor, agent)
+    endpoint = answering.endpoint if answering else endpoints.find(actor.project.pk, model or "")
+    compared = None if baseline is None else _baseline(actor, baseline, found, endpoint, answering)
     scheduled = compared is not None and compared.run is not None
     rules = comparisons.rules_of(compared.run.schedule) if scheduled else Rules()  # type: ignore[union-attr]
     if threshold is not None:
         rules = replace(rules, threshold_percent=threshold)
-    return Question(found, endpoint, compared, rules)
+    return Question(found, endpoint, compared, rules, answering)
 
 
 def start(actor: Actor, question: Question, config: Config, *, now: datetime) -> Batch:
@@ -89,6 +102,7 @@ def start(actor: Actor, question: Question, config: Config, *, now: datetime) ->
         batch = batches.create(
             user_id=actor.user.pk,
             endpoint=question.endpoint,
+            agent=question.agent,
             suite=question.suite,
             config=config,
             now=now,
@@ -142,11 +156,38 @@ def judge(question: Question, batch: Batch, *, strict: bool = False) -> Answer:
 _OPEN = frozenset({Verdict.INCONCLUSIVE, Verdict.INSUFFICIENT})
 
 
+def _agent(actor: Actor, name: str) -> Agent:
+    lasting = Agent.objects.filter(project=actor.project, ephemeral_batch__isnull=True)
+    found = lasting.select_related("endpoint").filter(name=name).first()
+    if found is None:
+        raise _unknown("agent", name, lasting)
+    return found
+
+
+def _unknown(kind: str, name: str, there_are: QuerySet[Any]) -> Invalid:
+    """Say that nothing has that name, and what has one."""
+    names = [f"'{found}'" for found in there_are.order_by("name").values_list("name", flat=True)]
+    said = f"There is no {kind} named '{name}' in this project."
+    if not names:
+        return Invalid(f"{said} It has no {kind} yet.")
+    return Invalid(f"{said} There {'is' if len(names) == 1 else 'are'} {_listed(names)}.")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
+
+
 def _baseline(
-    actor: Actor, wanted: str, suite: TestSuite, endpoint: ModelEndpoint
+    actor: Actor,
+    wanted: str,
+    suite: TestSuite,
+    endpoint: ModelEndpoint,
+    agent: Agent | None,
 ) -> Compared | None:
     if wanted == LAST:
-        same = Batch.objects.filter(project=actor.project, suite=suite, endpoint=endpoint)
+        same = Batch.objects.filter(
+            project=actor.project, suite=suite, endpoint=endpoint, agent=agent
+        )
         last = same.filter(status=BatchStatus.COMPLETED).order_by("-completed_at").first()
         return None if last is None else Compared(last, None)
     try:

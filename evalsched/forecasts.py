@@ -15,7 +15,7 @@ def of_schedule(schedule: Schedule) -> list[str]:
     stored = schedule.batch_test_config
     return warnings(
         schedule.suite,
-        schedule.endpoint_id,
+        schedule.model_endpoint.pk,
         concurrency=stored.get("concurrency", Config.concurrency),
         repeats=stored.get("repeats", Config.repeats),
     )

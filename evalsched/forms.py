@@ -24,6 +24,7 @@ PLAIN = (
     "description",
     "suite",
     "endpoint",
+    "agent",
     "schedule_type",
     "cron_expression",
     "timezone",
@@ -42,6 +43,7 @@ PLAIN = (
     "regression_threshold_percent",
     "regression_method",
 )
+_PARTS = ("suite", "endpoint", "agent")
 PAUSE = ("paused_until", "pause_reason")
 CONFIG = ("concurrency", "repeats", "timeout_s")
 _LONGEST_TIMEOUT_S = 600
@@ -54,6 +56,7 @@ class ScheduleForm(DomainForm):
         "suite_id": "suite",
         "model_id": "endpoint",
         "endpoint_id": "endpoint",
+        "agent_id": "agent",
     }
 
     timezone = forms.CharField(max_length=LONGEST_ZONE_NAME, initial="UTC", widget=TimezoneInput())
@@ -122,6 +125,8 @@ class ScheduleForm(DomainForm):
         row: Schedule = self.instance
         self._offer_parts(row)
         self.fields["endpoint"].label = "Model"
+        self.fields["endpoint"].help_text = "It answers by itself."
+        self.fields["agent"].help_text = "Instead of a model, as it has one."
         self.fields["description"].widget.attrs["rows"] = 2
         if "pause_reason" in self.fields:
             self.fields["pause_reason"].widget.attrs["rows"] = 2
@@ -138,10 +143,12 @@ class ScheduleForm(DomainForm):
     def clean(self) -> dict[str, Any]:
         values = super().clean()
         project = values.get("project") or getattr(self.instance, "project", None)
-        for name in ("suite", "endpoint"):
+        for name in _PARTS:
             part = values.get(name)
             if part is not None and project is not None and part.project_id != project.pk:
                 self.add_error(name, f"This belongs to another project than {project}.")
+        if values.get("endpoint") is not None and values.get("agent") is not None:
+            self.add_error("agent", "Choose a model or an agent, not both.")
         moved = values.get("next_run_at") and "next_run_at" in self.changed_data
         if moved and not self.instance.is_active:
             self.add_error("next_run_at", "Enable the schedule first.")
@@ -158,10 +165,12 @@ class ScheduleForm(DomainForm):
         }
 
     def _offer_parts(self, row: Schedule) -> None:
-        """Offer the suites and models of the schedule's project; of a new one, all with theirs."""
+        """Offer what the schedule's project has to choose from; of a new one, all with theirs."""
         many = row._state.adding and Project.objects.count() > 1
-        for name in ("suite", "endpoint"):
+        for name in _PARTS:
             field: Any = self.fields[name]
+            if name == "agent":
+                field.queryset = field.queryset.filter(ephemeral_batch__isnull=True)
             if not row._state.adding:
                 field.queryset = field.queryset.filter(project_id=row.project_id)
             field.queryset = field.queryset.select_related("project").order_by("project_id", "name")

@@ -116,7 +116,7 @@ class ModelRunForm(DomainForm):
 
     def _offer_models(self, row: ModelRun) -> None:
         field: Any = self.fields["endpoint"]
-        field.label = "Model"
+        field.label, field.required = "Model", True
         if not row._state.adding:
             field.queryset = field.queryset.filter(project_id=row.project_id)
         field.queryset = field.queryset.select_related("project").order_by("project_id", "name")

@@ -11,7 +11,7 @@ from access.isolation import owned_key
 from access.models import Owned
 from access.secrets import SecretField
 from access.states import StatefulQuerySet
-from batches.models import Job, JobStatus
+from batches.models import Job, JobStatus, ModelEndpoint
 from evalsched.metrics import Metric, RegressionMethod, gated_by_default
 
 
@@ -53,6 +53,8 @@ class LastRunStatus(models.TextChoices):
 
 
 MOST_JITTER_SECONDS = 86_400
+# What a schedule is made of, where it is shown or run.
+PARTS = ("suite", "endpoint", "agent__endpoint")
 METHOD_CHOICES = [
     (RegressionMethod.AUTO.value, "By statistics; with fewer than 10 cases by the threshold"),
     (RegressionMethod.STATISTICAL.value, "By statistics only"),
@@ -102,7 +104,9 @@ class Schedule(Owned):
     runs_made = models.PositiveIntegerField(default=0)
     # Null: a model run.
     suite = owned_key("batches.TestSuite", null=True, related_name="schedules")
-    endpoint = owned_key("batches.ModelEndpoint", related_name="schedules")
+    # Who answers: an endpoint by itself, or an agent, which has one.
+    endpoint = owned_key("batches.ModelEndpoint", null=True, related_name="schedules")
+    agent = owned_key("batches.Agent", null=True, related_name="schedules")
     # What a model run asks, see `model_runs`.
     parameters = SecretField(db_default="")
     batch_test_config = models.JSONField(default=dict, blank=True)
@@ -139,7 +143,8 @@ class Schedule(Owned):
     updated_at = models.DateTimeField(auto_now=True)
 
     suite_id: uuid.UUID | None
-    endpoint_id: uuid.UUID
+    endpoint_id: uuid.UUID | None
+    agent_id: uuid.UUID | None
     baseline_id: uuid.UUID | None
 
     objects = ScheduleQuerySet.as_manager()
@@ -161,6 +166,11 @@ class Schedule(Owned):
                     & ~Q(parameters="")
                 ),
                 name="schedule_is_of_one_kind",
+            ),
+            models.CheckConstraint(
+                condition=Q(endpoint__isnull=False, agent__isnull=True)
+                | Q(endpoint__isnull=True, agent__isnull=False, kind=ScheduleKind.EVALUATION),
+                name="schedule_asks_a_model_or_an_agent",
             ),
             models.CheckConstraint(
                 condition=Q(schedule_type=ScheduleType.CUSTOM) ^ Q(cron_expression=""),
@@ -217,6 +227,12 @@ class Schedule(Owned):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def model_endpoint(self) -> ModelEndpoint:
+        """The endpoint that answers: its own, or its agent's."""
+        found: ModelEndpoint = self.endpoint if self.agent is None else self.agent.endpoint
+        return found
 
 
 class ModelRunManager(models.Manager["ModelRun"]):

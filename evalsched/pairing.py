@@ -38,13 +38,14 @@ class Side:
     """One of the two batches.
 
     `stopped` says why it ended before all of its calls were made, or is empty. `conditions` are
-    what must be the same on both sides, by its name in a sentence. How a case is graded is part of
-    its content hash.
+    what must be the same on both sides, by its name in a sentence; `under_test` may differ, and
+    whoever reads the verdict is told. How a case is graded is part of its content hash.
     """
 
     cases: Sequence[Measured]
     stopped: str = ""
     conditions: Mapping[str, object] = field(default_factory=dict)
+    under_test: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def coverage(self) -> float:
@@ -158,10 +159,7 @@ def obstacles(baseline: Side, candidate: Side, pairing: Pairing) -> list[str]:
                 f"Only {side.coverage:.0%} of the {name}'s calls were answered, at least "
                 f"{LEAST_COVERAGE_PERCENT} % are needed."
             )
-    names = sorted({*baseline.conditions, *candidate.conditions})
-    different = [
-        name for name in names if baseline.conditions.get(name) != candidate.conditions.get(name)
-    ]
+    different = _different(baseline.conditions, candidate.conditions)
     if different:
         found.append(
             f"The {' and the '.join(different)} changed since the baseline. "
@@ -173,6 +171,15 @@ def obstacles(baseline: Side, candidate: Side, pairing: Pairing) -> list[str]:
             f"{LEAST_COVERAGE_PERCENT} % are needed. Use a run of the changed suite as baseline."
         )
     return found
+
+
+def changes(baseline: Side, candidate: Side) -> list[str]:
+    """Return what of the thing under test is not the same, by its name in a sentence."""
+    return _different(baseline.under_test, candidate.under_test)
+
+
+def _different(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
 
 
 def clusters_of(pairs: Sequence[Pair]) -> list[object] | None:

@@ -60,7 +60,7 @@ def overall(comparison: Comparison) -> str:
         certain = all(found.verdict not in _OPEN for found in gated)
         said = "No regression. " if certain else "No regression is shown. "
         said += " ".join(of_metric(found) for found in gated)
-    return " ".join([said, *_left_out(comparison)])
+    return " ".join([said, *_changed(comparison), *_left_out(comparison)])
 
 
 def of_metric(found: MetricVerdict) -> str:
@@ -70,7 +70,7 @@ def of_metric(found: MetricVerdict) -> str:
         return f"{name}: not comparable."
     if difference is None:
         return f"{name}: no case has it in both runs."
-    said = f"{name} {_OUTCOMES[found.verdict]}: {_figures(difference)}."
+    said = f"{name} {_outcome(found.verdict, difference)}: {_figures(difference)}."
     rest = _reason(found, difference)
     return f"{said} {rest}" if rest else said
 
@@ -174,6 +174,11 @@ _OUTCOMES = {
 }
 
 
+def _outcome(verdict: Verdict, difference: Difference) -> str:
+    seen = difference.value or verdict != Verdict.INCONCLUSIVE
+    return _OUTCOMES[verdict] if seen else "shows no change"
+
+
 def _reason(found: MetricVerdict, difference: Difference) -> str:
     said = _verdicts_reason(found, difference)
     if found.decided_by != RegressionMethod.THRESHOLD:
@@ -252,6 +257,10 @@ def _loss(difference: Difference) -> str:
     if difference.metric in RATES:
         return f"{difference.loss * 100:.3g} points"
     return with_unit(difference.metric, difference.loss)
+
+
+def _changed(comparison: Comparison) -> Sequence[str]:
+    return [f"The {name} differ from the baseline's." for name in comparison.changed]
 
 
 def _left_out(comparison: Comparison) -> Sequence[str]:

@@ -13,9 +13,9 @@ COLUMNS = (
     *("id", "scheduled_for", "status", "trigger", "triggered_at", "started_at", "completed_at"),
     *("batch_test_run_id", "total_prompts", "successful_prompts", "failed_prompts"),
     *("avg_quality_score", "avg_latency_ms", "p95_latency_ms", "avg_ttft_ms", "total_cost"),
-    *("schedule_name", "test_suite_name", "model_name", "error_message"),
+    *("schedule_name", "test_suite_name", "model_name", "error_message", "agent_name"),
 )
-_SNAPSHOT = frozenset({"schedule_name", "test_suite_name", "model_name"})
+_SNAPSHOT = frozenset({"schedule_name", "test_suite_name", "model_name", "agent_name"})
 # Source: OWASP, CSV injection. A leading apostrophe makes it text.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 

@@ -21,10 +21,11 @@ from access import audit, rows
 from access.actors import Actor
 from access.errors import Conflict, Invalid, Refusal
 from access.hints import hint
-from batches import batches
+from batches import agents, batches
 from batches.batches import Config
 from batches.models import (
     BATCH_FINISHED,
+    Agent,
     Batch,
     BatchStatus,
     Job,
@@ -94,13 +95,8 @@ def record(actor: Actor, schedule: Schedule, batch: Batch, *, now: datetime) -> 
         deadline_at=batch.deadline_at,
         batch=batch,
         snapshot=snapshot(schedule)
-        | {
-            "test_suite_id": str(batch.suite_id),
-            "test_suite_name": batch.suite_name,
-            "model_id": str(batch.endpoint_id),
-            "model_name": batch.model_name,
-            ENDPOINT_PARAMETERS: batch.endpoint.parameters,
-        },
+        | {"test_suite_id": str(batch.suite_id), "test_suite_name": batch.suite_name}
+        | _used(batch),
     )
     run.save(force_insert=True)
     audit.record(actor, "run.recorded", run, {"schedule": schedule.name, "batch": str(batch.pk)})
@@ -119,8 +115,8 @@ def snapshot(schedule: Schedule) -> dict[str, Any]:
     """
     kept = {
         "schedule_name": schedule.name,
-        "model_id": str(schedule.endpoint_id),
-        "model_name": schedule.endpoint.name,
+        "model_id": str(schedule.model_endpoint.pk),
+        "model_name": schedule.model_endpoint.name,
         "timezone": schedule.timezone,
         "alert_on_failure": schedule.alert_on_failure,
     }
@@ -129,7 +125,22 @@ def snapshot(schedule: Schedule) -> dict[str, Any]:
     return kept | {
         "test_suite_id": str(schedule.suite_id),
         "test_suite_name": schedule.suite.name,
+        "agent_id": None if schedule.agent is None else str(schedule.agent_id),
+        "agent_name": "" if schedule.agent is None else schedule.agent.name,
         "batch_test_config": schedule.batch_test_config,
+    }
+
+
+def _used(batch: Batch) -> dict[str, Any]:
+    """Return who answers a batch that starts: the agent and the endpoint as they are now."""
+    agent = batch.agent
+    return {
+        "model_id": str(batch.endpoint_id),
+        "model_name": batch.model_name,
+        ENDPOINT_PARAMETERS: batch.endpoint.parameters,
+        "agent_id": None if agent is None else str(agent.pk),
+        "agent_name": batch.agent_name,
+        "agent": None if agent is None else agents.as_json(agent),
     }
 
 
@@ -282,7 +293,7 @@ def _start(run: Run, now: datetime) -> bool:
                 used = {"model_id": str(batch.endpoint_id), "model_name": batch.model_name}
             else:
                 batch = _batch_of_evaluation(run, now, deadline_at)
-                used = {ENDPOINT_PARAMETERS: batch.endpoint.parameters}
+                used = _used(batch)
             moved = Run.objects.filter(pk=run.pk).move(
                 RunStatus.RUNNING,
                 started_at=now,
@@ -306,30 +317,37 @@ def _start(run: Run, now: datetime) -> bool:
 
 def _batch_of_evaluation(run: Run, now: datetime, deadline_at: datetime) -> Batch:
     schedule = run.schedule
-    suite, endpoint = _parts(run)
+    suite, endpoint, agent = _parts(run)
     return batches.create(
         user_id=schedule.user_id,
         suite=suite,
         endpoint=endpoint,
+        agent=agent,
         config=Config.stored(run.snapshot["batch_test_config"], name=schedule.name),
         now=now,
         deadline_at=deadline_at,
     )
 
 
-def _parts(run: Run) -> tuple[TestSuite, ModelEndpoint]:
-    """Return what the run was made to run.
+def _parts(run: Run) -> tuple[TestSuite, ModelEndpoint, Agent | None]:
+    """Return what the run was made to run. An agent is asked as it is now, whatever its model.
 
     Raises: Invalid, naming what was deleted since.
     """
     own, about = run.project_id, run.snapshot
     suite = TestSuite.objects.filter(project_id=own, pk=about["test_suite_id"]).first()
-    endpoint = ModelEndpoint.objects.filter(project_id=own, pk=about["model_id"]).first()
     if suite is None:
         raise Invalid(DELETED.format(part="test suite", name=about["test_suite_name"]))
+    if about.get("agent_id"):
+        agents_of = Agent.objects.filter(project_id=own).select_related("endpoint")
+        agent = agents_of.filter(pk=about["agent_id"]).first()
+        if agent is None:
+            raise Invalid(DELETED.format(part="agent", name=about["agent_name"]))
+        return suite, agent.endpoint, agent
+    endpoint = ModelEndpoint.objects.filter(project_id=own, pk=about["model_id"]).first()
     if endpoint is None:
         raise Invalid(DELETED.format(part="model endpoint", name=about["model_name"]))
-    return suite, endpoint
+    return suite, endpoint, None
 
 
 def _fail(run: Run, why: str, now: datetime) -> None:

@@ -17,7 +17,7 @@ from batches.models import Batch
 from evalsched import agenda, announcements, cron, occurrences
 from evalsched import detection as detections
 from evalsched.detection import Detection
-from evalsched.models import RUN_OPEN, Schedule, ScheduleType
+from evalsched.models import PARTS, RUN_OPEN, Schedule, ScheduleType
 
 logger = structlog.get_logger(__name__)
 
@@ -70,7 +70,7 @@ def change(actor: Actor, schedule: Schedule, *, now: datetime, **fields: Any) ->
     """
     with transaction.atomic():
         # As it is now, not as the caller read it: a tick may have moved it on.
-        schedule = rows.locked(schedule, "suite", "endpoint")
+        schedule = rows.locked(schedule, *PARTS)
         _assign(schedule, fields, now)
         _save(schedule)
         audit.record(actor, "schedule.changed", schedule, {"fields": sorted(fields)})
@@ -203,13 +203,16 @@ def _note(schedule: Schedule, action: str, details: dict[str, Any]) -> None:
 
 
 def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> None:
+    fields = _with_one_who_answers(fields)
     # What is sent back unchanged, as editors of whole objects do, changes nothing.
     changed = {name for name, value in fields.items() if getattr(schedule, name, None) != value}
     for name, value in fields.items():
         setattr(schedule, name, value)
+    if schedule.endpoint is None and schedule.agent is None:
+        raise Invalid.field("model_id", "Say which model or agent answers.")
     if schedule.schedule_type != ScheduleType.CUSTOM:
         schedule.cron_expression = ""
-    if {"suite", "endpoint"} & changed:
+    if {"suite", "endpoint", "agent"} & changed:
         # What the last comparison told of them does not hold for others.
         schedule.paired_spread = None
     fresh = schedule._state.adding
@@ -221,6 +224,24 @@ def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> Non
         schedule.pause_reason = ""
     if "pause_reason" in changed:
         schedule.paused_by_hand = schedule.pause_reason != ""
+
+
+def _with_one_who_answers(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields so that the model or the agent that is named takes the other's place.
+
+    Raises:
+        Invalid: these are two, or the agent goes with its experiment.
+    """
+    endpoint, agent = fields.get("endpoint"), fields.get("agent")
+    if agent is None:
+        return fields if endpoint is None else {**fields, "agent": None}
+    if endpoint is not None and endpoint.pk != agent.endpoint_id:
+        raise Invalid.field(
+            "agent_id", "Give a model_id or an agent_id, not both: an agent has its own model."
+        )
+    if agent.ephemeral_batch_id is not None:
+        raise Invalid.field("agent_id", "This agent belongs to an experiment and goes with it.")
+    return {**fields, "endpoint": None}
 
 
 def _reckon(
@@ -265,4 +286,4 @@ def _save(schedule: Schedule) -> None:
 def _explained(error: IntegrityError) -> Refusal:
     if "one_schedule_of_a_name" in str(error):
         return Invalid.field("name", "A schedule of this project has this name already.")
-    return Conflict("The suite or the model endpoint was deleted at this very moment.")
+    return Conflict("The suite, the model endpoint or the agent was deleted at this very moment.")

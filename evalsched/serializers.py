@@ -41,9 +41,17 @@ class ScheduleSerializer(OwnedSerializer):
     model_id = serializers.CharField(
         source="endpoint_id",
         max_length=200,
-        help_text="An endpoint's id, its name, or its unambiguous model. Answers give the id.",
+        required=False,
+        help_text=(
+            "An endpoint's id, its name, or its unambiguous model; left out where an agent "
+            "answers. Answers give the id, of an agent's model too."
+        ),
     )
-    model_name = serializers.CharField(source="endpoint.name", read_only=True)
+    model_name = serializers.CharField(source="model_endpoint.name", read_only=True)
+    agent_id = serializers.UUIDField(
+        required=False, allow_null=True, help_text="Instead of model_id: an agent has its own."
+    )
+    agent_name = serializers.CharField(source="agent.name", read_only=True, default=None)
     cron_expression = serializers.CharField(max_length=200, required=False, allow_blank=True)
     timezone = serializers.CharField(max_length=64, required=False)
     dst_gap = serializers.ChoiceField(
@@ -104,6 +112,8 @@ class ScheduleSerializer(OwnedSerializer):
             "test_suite_name",
             "model_id",
             "model_name",
+            "agent_id",
+            "agent_name",
             "batch_test_config",
             "is_active",
             "overlap_policy",
@@ -158,7 +168,7 @@ class ScheduleSerializer(OwnedSerializer):
         shown: dict[str, Any] = super().to_representation(instance)
         for name in ("dst_gap", "dst_overlap", "last_run_status"):
             shown[name] = shown[name] or None
-        return shown
+        return shown | {"model_id": str(instance.model_endpoint.pk)}
 
 
 class OccurrenceSerializer(serializers.Serializer[Any]):
@@ -273,6 +283,9 @@ class ComparedSerializer(serializers.Serializer[Any]):
     run_id = serializers.UUIDField(allow_null=True)
     batch_id = serializers.UUIDField()
     model_name = serializers.CharField()
+    agent_name = serializers.CharField(
+        required=False, allow_blank=True, help_text="Empty where a model answered by itself."
+    )
     test_suite_name = serializers.CharField()
     suite_version = serializers.IntegerField()
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from evalsched import differences, statistics
 from evalsched.differences import LEAST_PAIRS, Difference
 from evalsched.metrics import GATED_BY_DEFAULT, RATES, Metric, RegressionMethod
-from evalsched.pairing import Pairing, Side, obstacles, pair
+from evalsched.pairing import Pairing, Side, changes, obstacles, pair
 
 # Binary fractions: a loss of 0.05 is not less than a margin of 0.05.
 _ROUNDING = 1e-12
@@ -58,13 +58,15 @@ class MetricVerdict:
 class Comparison:
     """What comparing two batches brought: a verdict for every metric.
 
-    `not_comparable` says why they cannot be compared, in sentences.
+    `not_comparable` says why they cannot be compared, in sentences; `changed` names what of the
+    thing under test is another.
     """
 
     rules: Rules
     pairing: Pairing
     metrics: Sequence[MetricVerdict]
     not_comparable: Sequence[str] = ()
+    changed: Sequence[str] = ()
 
     @property
     def regression_detected(self) -> bool:
@@ -89,6 +91,7 @@ def compare(baseline: Side, candidate: Side, rules: Rules | None = None) -> Comp
         rules=rules,
         pairing=pairing,
         not_comparable=reasons,
+        changed=changes(baseline, candidate),
         metrics=[
             _judged(metric, None if reasons else difference, adjusted.get(metric), reasons, rules)
             for metric, difference in by_metric.items()

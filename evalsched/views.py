@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from access import audit
 from access.api.views import ApiView
 from access.errors import Conflict, Invalid, NotFound
-from batches import endpoints, suites
+from batches import agents, endpoints, suites
 from batches.models import Batch
 from batches.serializers import StartedBatchSerializer
 from batches.serializers_experiments import BatchTestRunSerializer
@@ -30,7 +30,7 @@ from evalsched import (
     schedules,
 )
 from evalsched.filters import RunFilter, ScheduleFilter
-from evalsched.models import Run, RunTrigger, Schedule
+from evalsched.models import PARTS, Run, RunTrigger, Schedule
 from evalsched.occurrences import Occurrence, Timing
 from evalsched.serializers import (
     BackfillSerializer,
@@ -50,7 +50,7 @@ SCHEDULE_ID = "X-Scheduled-Evaluation-Id"
 
 
 class _Schedules(ApiView):
-    queryset = Schedule.objects.evaluations().select_related("suite", "endpoint")
+    queryset = Schedule.objects.evaluations().select_related(*PARTS)
     serializer_class: Any = ScheduleSerializer
 
     def fields(self, schedule: Schedule | None = None) -> dict[str, Any]:
@@ -61,6 +61,9 @@ class _Schedules(ApiView):
             given["suite"] = suites.find(project_id, given.pop("suite_id"))
         if "endpoint_id" in given:
             given["endpoint"] = endpoints.find(project_id, given.pop("endpoint_id"))
+        if "agent_id" in given:
+            agent_id = given.pop("agent_id")
+            given["agent"] = None if agent_id is None else agents.find(project_id, agent_id)
         return given | {
             name: given[name] or "" for name in ("dst_gap", "dst_overlap") if name in given
         }
@@ -207,7 +210,7 @@ class BatchTestingRun(ApiView):
         schedule: Schedule = self.found(
             Schedule.objects.evaluations()
             .filter(project=self.actor.project)
-            .select_related("suite", "endpoint"),
+            .select_related(*PARTS),
             pk=key,
         )
         return schedule

@@ -191,18 +191,17 @@ def make_schedule(
     *,
     suite: TestSuite | None = None,
     endpoint: ModelEndpoint | None = None,
+    agent: Agent | None = None,
     now: datetime = NOW,
     **fields: Any,
 ) -> Schedule:
     """Make an hourly schedule; made at NOW it is due at 11:00 of that day."""
     actor = actor or make_actor()
-    wanted = {"name": f"Schedule {next(_numbers)}", "schedule_type": "hourly"}
+    wanted: dict[str, Any] = {"name": f"Schedule {next(_numbers)}", "schedule_type": "hourly"}
+    if agent is None:
+        wanted["endpoint"] = endpoint or make_endpoint(actor)
     return schedules.create(
-        actor,
-        now=now,
-        suite=suite or make_suite(actor),
-        endpoint=endpoint or make_endpoint(actor),
-        **(wanted | fields),
+        actor, now=now, suite=suite or make_suite(actor), agent=agent, **(wanted | fields)
     )
 
 

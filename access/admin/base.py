@@ -4,13 +4,16 @@ An admin class translates and calls one domain function; whatever that refuses b
 or a message with its sentence. Nothing here saves a row by itself.
 """
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote
+from django.core.exceptions import PermissionDenied
 from django.db import models
+from django.forms import MediaDefiningClass
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
@@ -154,19 +157,26 @@ class OperatorAdmin(_ModelAdmin):
         return source if own else change_url(row)
 
 
-class DomainAdmin(OperatorAdmin):
+class _Abstract(ABCMeta, MediaDefiningClass):
+    """Lets an admin have abstract methods: Django makes its classes by a metaclass of its own."""
+
+
+class DomainAdmin(OperatorAdmin, metaclass=_Abstract):
     """Rows that are made, changed and deleted by the functions that the API calls as well."""
 
     form = DomainForm
 
+    @abstractmethod
     def create(self, request: HttpRequest, form: Any) -> models.Model:
-        raise NotImplementedError
+        """Make what the form describes."""
 
     def change(self, request: HttpRequest, row: Any, form: Any) -> models.Model:
-        raise NotImplementedError
+        """Change the row as the form says; where nothing overrides this, nobody may."""
+        raise PermissionDenied
 
     def delete(self, request: HttpRequest, row: Any) -> None:
-        raise NotImplementedError
+        """Delete the row; where nothing overrides this, nobody may."""
+        raise PermissionDenied
 
     def goes_with(self, row: Any) -> list[str]:
         """Return what deleting the row takes with it, in words."""

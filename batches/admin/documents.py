@@ -1,6 +1,7 @@
 """Documents: where they come from, whether they could be fetched, and when they go."""
 
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -118,8 +119,10 @@ class DocumentAdmin(LongList, DomainAdmin):
         if not row.source_url.startswith(("http://", "https://")):
             return "typed in"
         return format_html(
-            '<a class="es-link es-clip" rel="noreferrer" href="{0}" title="{0}">{0}</a>',
+            '<a class="es-link es-clip" rel="noreferrer" href="{0}" title="{0}">{1}</a>',
             row.source_url,
+            # Until it is fetched its title is the address.
+            urlsplit(row.source_url).netloc if row.title == row.source_url else row.source_url,
         )
 
     @admin.display(description="Text")

@@ -30,6 +30,7 @@ _TONES: dict[str, words.Tone] = {
 }
 _SOON = timedelta(days=1)
 _SHORT, _LONG = 7, 30
+_TWO_LINES = '<span class="es-two">{}<small>{}</small></span>'
 
 
 def _under_way() -> Exists:
@@ -129,7 +130,7 @@ class ExperimentAdmin(LongList, DomainAdmin):
         "An experiment is a batch with a tracking id. It brings an agent and documents of its own "
         "along, and is deleted with them when it expires. Add one, or start one through the API."
     )
-    list_display = ("title", "state", "size", "cost", "expires", "made", "user", "row_buttons")
+    list_display = ("title", "state", "size", "cost", "expires", "made_by", "row_buttons")
     list_select_related = ("project", "user")
     list_filter = (
         ExpiryFilter,
@@ -234,7 +235,7 @@ class ExperimentAdmin(LongList, DomainAdmin):
     @admin.display(description="Experiment")
     def title(self, row: Experiment) -> SafeString:
         parts = (row.tracking_id, row.description[:60])
-        return words.sentence('<span class="es-two">{}<small>{}</small></span>', *parts)
+        return words.sentence(_TWO_LINES, *parts)
 
     @admin.display(description="Results")
     def results_link(self, row: Experiment) -> SafeString:
@@ -246,10 +247,10 @@ class ExperimentAdmin(LongList, DomainAdmin):
         return words.label(status, _TONES[status])
 
     @admin.display(description="Size")
-    def size(self, row: Experiment) -> str:
+    def size(self, row: Experiment) -> SafeString:
         sums = _sums(row)
         batches = f"{sums['batches']} batch{'' if sums['batches'] == 1 else 'es'}"
-        return f"{batches}, {sums['done']} of {sums['total']} calls"
+        return words.sentence(_TWO_LINES, f"{sums['done']} of {sums['total']} calls", batches)
 
     @admin.display(description="Cost")
     def cost(self, row: Experiment) -> str:
@@ -263,6 +264,11 @@ class ExperimentAdmin(LongList, DomainAdmin):
     @admin.display(description="Made")
     def made(self, row: Experiment) -> SafeString | str:
         return words.when(row.created_at, timezone.now())
+
+    @admin.display(description="Made")
+    def made_by(self, row: Experiment) -> SafeString:
+        when = words.relative(row.created_at, timezone.now())
+        return words.sentence(_TWO_LINES, when, f"by {row.user}")
 
     @admin.display(description="Its own")
     def owned(self, row: Experiment) -> SafeString:

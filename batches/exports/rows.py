@@ -20,8 +20,9 @@ PAGE = 200
 Acting = Callable[[], AbstractContextManager[None]]
 
 COLUMNS = (
-    *("batch_id", "model_name", "case_key", "repeat", "tags", "weight", "status", "outcome"),
-    *("score", "prompt", "expected", "output", "assertions", "latency_ms", "ttft_ms", "wall_ms"),
+    *("batch_id", "model_name", "agent_name", "case_key", "repeat", "tags", "weight"),
+    *("status", "outcome", "score", "prompt", "expected", "output", "assertions"),
+    *("latency_ms", "ttft_ms", "wall_ms"),
     *("input_tokens", "cached_tokens", "output_tokens", "cost", "judge_cost", "attempts"),
     *("error_class", "error_message", "started_at", "finished_at"),
 )
@@ -51,6 +52,7 @@ def values(batch: Batch, job: Job) -> dict[str, Any]:
     case = job.case
     own = {
         "model_name": batch.model_name,
+        "agent_name": batch.agent_name,
         "prompt": None if case is None else case.prompt or case.messages,
         "expected": None if case is None else case.expected,
     }

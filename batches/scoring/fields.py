@@ -1,5 +1,7 @@
 """Validating the values and thresholds that assertions take. Each returns what is kept."""
 
+import hashlib
+import json
 import math
 from decimal import Decimal, InvalidOperation
 
@@ -46,6 +48,17 @@ def settled(value: object) -> object:
     if isinstance(value, dict):
         return {key: settled(item) for key, item in value.items()}
     return value
+
+
+def content_hash(value: object) -> str:
+    """Return the SHA-256 (hexadecimal) of a JSON value, the same for values that are equal.
+
+    It is taken over JSON with sorted keys, no spaces, UTF-8, and numbers settled.
+    """
+    canonical = json.dumps(
+        settled(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def text(raw: object, *, most: int = MAX_VALUE_CHARACTERS) -> str:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, JsonResponse
 from access import clock
 from access.admin import words
 from access.errors import Invalid
-from batches.models import TestSuite
+from batches.models import Agent, TestSuite
 from evalsched import forecasts, occurrences
 from evalsched.occurrences import Timing
 
@@ -56,14 +56,14 @@ def _meaning(timing: Timing, now: datetime) -> dict[str, Any]:
 def _too_long(sent: Mapping[str, str]) -> list[str]:
     """Warn of runs that take too long, as far as the form is filled in."""
     try:
-        suite_id, endpoint_id = (
-            uuid.UUID(sent.get("suite", "")),
-            uuid.UUID(sent.get("endpoint", "")),
-        )
+        suite_id = uuid.UUID(sent.get("suite", ""))
+        answering = uuid.UUID(sent.get("agent") or sent.get("endpoint", ""))
         concurrency, repeats = int(sent.get("concurrency", "")), int(sent.get("repeats", ""))
     except ValueError:
         return []
     suite = TestSuite.objects.filter(pk=suite_id).first()
     if suite is None or concurrency < 1:
         return []
+    agent = Agent.objects.filter(pk=answering).first()
+    endpoint_id = answering if agent is None else agent.endpoint_id
     return forecasts.warnings(suite, endpoint_id, concurrency=concurrency, repeats=repeats)

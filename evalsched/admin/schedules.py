@@ -4,75 +4,49 @@ import uuid
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.safestring import SafeString
 
-from access import clock, projects
+from access import clock
 from access.admin import words
 from access.admin.base import (
     Button,
-    DomainAdmin,
     Said,
     actor_in,
     change_url,
     list_url,
     only_changed,
-    operator,
 )
 from access.errors import Refusal
 from evalsched import baselines, run_lines, runs, schedules
 from evalsched.admin import history, preview, standing, verdicts
+from evalsched.admin.timed import TimedAdmin
 from evalsched.forms import CONFIG, PAUSE, PLAIN, ScheduleForm
-from evalsched.models import Run, Schedule, ScheduleKind
-
-_STANDINGS = {
-    "active": ("Active", Q(is_active=True) & ~standing.RESTING),
-    "failing": ("Failing", Q(is_active=True, consecutive_failures__gt=0)),
-    "paused": ("Paused", standing.PAUSED),
-    "disabled": ("Disabled after failures", standing.DISABLED),
-    "ended": ("Ended", standing.ENDED),
-}
-
-
-class StandingFilter(admin.SimpleListFilter):
-    title = "status"
-    parameter_name = "status"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(key, shown) for key, (shown, _) in _STANDINGS.items()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = _STANDINGS.get(self.value() or "")
-        return queryset.filter(chosen[1]) if chosen else queryset
+from evalsched.models import PARTS, Run, Schedule, ScheduleKind
 
 
 @admin.register(Schedule)
-class ScheduleAdmin(DomainAdmin):
+class ScheduleAdmin(TimedAdmin):
     form = ScheduleForm
     empty_text = (
-        "A schedule runs a test suite against a model, again and again. It needs a model endpoint "
-        "and a test suite with cases; add those first, then a schedule."
+        "A schedule runs a test suite against a model or an agent, again and again. It needs a "
+        "model endpoint and a test suite with cases; add those first, then a schedule."
     )
     list_display = (
         "name",
         "in_words",
-        "endpoint_name",
+        "who_answers",
         "next_run",
         "state",
         "last_run",
         "row_buttons",
     )
-    list_select_related = ("endpoint",)
-    list_filter = (StandingFilter, "project")
-    search_fields = ("name",)
-    ordering = ("name",)
+    list_select_related = ("endpoint", "agent__endpoint")
     actions = ("run_selected", "enable_selected", "disable_selected")
     buttons = (
-        Button("run_now", "Run now", "play_arrow"),
-        Button("enable", "Enable", "toggle_on", when=lambda schedule: not schedule.is_active),
-        Button("disable", "Disable", "pause", when=lambda schedule: schedule.is_active),
+        *TimedAdmin.buttons,
         Button(
             "compare_with_last",
             "Compare with the last good run",
@@ -83,15 +57,12 @@ class ScheduleAdmin(DomainAdmin):
     conditional_fields: ClassVar = {"cron_expression": "schedule_type == 'custom'"}
     change_form_outer_before_template = "admin/evalsched/schedule_head.html"
 
-    class Media:
-        js: ClassVar = ("evalsched/preview.js",)
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Schedule]:
         found: QuerySet[Schedule] = super().get_queryset(request)
         return found.filter(kind=ScheduleKind.EVALUATION)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        what = ("name", "description", ("suite", "endpoint"))
+        what = ("name", "description", "suite", ("endpoint", "agent"))
         return (
             (None, {"fields": what if obj else ("project", *what, "is_active")}),
             (
@@ -133,11 +104,8 @@ class ScheduleAdmin(DomainAdmin):
             ),
         )
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ("preview",)
-
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        return {"project": projects.personal_of(operator(request)).pk, "schedule_type": "daily"}
+        return super().get_changeform_initial_data(request) | {"schedule_type": "daily"}
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -189,11 +157,7 @@ class ScheduleAdmin(DomainAdmin):
         # With errors to correct, the form comes first.
         if schedule is not None and request.method == "GET":
             context |= history.of_schedule(schedule)
-            context["head"] = {
-                "state": standing.of_schedule(schedule),
-                "in_words": standing.in_words(schedule),
-                "next_run": standing.next_run(schedule),
-                "reason": standing.reason(schedule),
+            context["head"] = self.head(schedule) | {
                 "disabled": Schedule.objects.filter(standing.DISABLED, pk=schedule.pk).exists(),
                 "baseline": verdicts.pinned(schedule),
                 "detects": schedules.detection(schedule).sentence,
@@ -211,18 +175,6 @@ class ScheduleAdmin(DomainAdmin):
                 words.link(change_url(run), "Open the run"),
             )
         )
-
-    def enable(self, request: HttpRequest, schedule: Schedule) -> Said:
-        actor = actor_in(request, schedule.project)
-        changed = schedules.set_active(actor, schedule, True, now=clock.database_now())
-        return Said(
-            f"{schedule.name} is enabled; it runs next at {words.utc(changed.next_run_at)}."
-        )
-
-    def disable(self, request: HttpRequest, schedule: Schedule) -> Said:
-        actor = actor_in(request, schedule.project)
-        schedules.set_active(actor, schedule, False, now=clock.database_now())
-        return Said(f"{schedule.name} is paused until you enable it again.")
 
     def compare_with_last(self, request: HttpRequest, schedule: Schedule) -> Said:
         baselines.pin(actor_in(request, schedule.project), schedule, None)
@@ -245,7 +197,7 @@ class ScheduleAdmin(DomainAdmin):
     ) -> None:
         """Do it to each; one that is refused does not keep the others from it."""
         done = 0
-        for schedule in queryset.select_related("project", "suite", "endpoint"):
+        for schedule in queryset.select_related("project", *PARTS):
             try:
                 do(request, schedule)
                 done += 1
@@ -255,32 +207,11 @@ class ScheduleAdmin(DomainAdmin):
             plural = "" if done == 1 else "s"
             self.message_user(request, f"{done} schedule{plural} {participle}.", messages.SUCCESS)
 
-    @admin.display(description="Schedule")
-    def in_words(self, schedule: Schedule) -> str:
-        return standing.in_words(schedule)
-
-    @admin.display(description="Model", ordering="endpoint__name")
-    def endpoint_name(self, schedule: Schedule) -> str:
-        return str(schedule.endpoint)
-
-    @admin.display(description="Next run", ordering="next_run_at")
-    def next_run(self, schedule: Schedule) -> SafeString | str:
-        return standing.next_run(schedule)
-
-    @admin.display(description="Status")
-    def state(self, schedule: Schedule) -> SafeString:
-        return standing.with_reason(schedule)
-
-    @admin.display(description="Last run", ordering="last_run_at")
-    def last_run(self, schedule: Schedule) -> SafeString | str:
-        return standing.last_run(schedule)
-
-    @admin.display(description="Preview")
-    def preview(self, schedule: Schedule) -> SafeString:
-        return words.sentence(
-            '<div class="es-preview" data-preview="{}" aria-live="polite">…</div>',
-            reverse("admin:evalsched_schedule_preview"),
-        )
+    @admin.display(
+        description="Model", ordering=Coalesce("agent__endpoint__name", "endpoint__name")
+    )
+    def who_answers(self, schedule: Schedule) -> str:
+        return standing.who_answers(schedule)
 
 
 _HELP = {

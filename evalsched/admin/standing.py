@@ -32,6 +32,12 @@ ENDED = Q(is_active=False, paused_by_hand=False, pause_reason__startswith=schedu
 DISABLED = Q(is_active=False) & ~_SWITCHED_OFF & ~ENDED
 
 
+def who_answers(schedule: Schedule) -> str:
+    """Return the model's name; with the agent's, where one answers."""
+    model = schedule.model_endpoint.name
+    return model if schedule.agent is None else f"{schedule.agent.name} ({model})"
+
+
 def of_schedule(schedule: Schedule) -> SafeString:
     if not schedule.is_active:
         by_people = schedule.paused_by_hand or schedule.pause_reason in _BY_PEOPLE

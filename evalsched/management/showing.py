@@ -29,7 +29,7 @@ class Progress:
         self._bar: progress.Progress | None = None
         self._quiet, self._last_line = quiet, time.monotonic()
         if not quiet:
-            sys.stderr.write(f"Batch {batch.pk}: {batch.total:,} calls to {batch.model_name}.\n")
+            sys.stderr.write(f"Batch {batch.pk}: {batch.total:,} calls to {_who(batch)}.\n")
         if console.is_terminal:
             self._bar = progress.Progress(
                 progress.BarColumn(),
@@ -73,10 +73,15 @@ def results(batch: Batch, answer: Answer) -> None:
     console.print(f"Batch {batch.pk}", markup=False, highlight=False)
 
 
+def _who(batch: Batch) -> str:
+    """Return who answers, as a sentence names them."""
+    return f"{batch.agent_name} on {batch.model_name}" if batch.agent_name else batch.model_name
+
+
 def _so_far(batch: Batch, now: datetime) -> str:
     rate, left = batches.figures(batch).rate_scored, batches.eta_seconds(batch, now)
     parts = [] if rate is None else [f"{rate:.1%} passed"]
-    parts += [] if batch.total_cost is None else [f"{batch.total_cost:.4f} USD"]
+    parts += [] if batch.total_cost is None else [f"{batch.total_cost:.6f} USD"]
     parts += [] if left is None else [f"about {left:,.0f} s left"]
     return ", ".join(parts) or "waiting for the first answer"
 
@@ -86,6 +91,7 @@ def _figures(batch: Batch) -> Table:
     table = Table(box=box.SIMPLE, show_header=False)
     told = {
         "Suite": f"{batch.suite_name}, version {batch.suite_version}",
+        **({"Agent": batch.agent_name} if batch.agent_name else {}),
         "Model": batch.model_name,
         "Status": batch.status,
         "Passed": f"{batch.passed:,} of {batch.total:,}",
@@ -102,7 +108,9 @@ def _figures(batch: Batch) -> Table:
 
 
 def _metrics(comparison: Comparison) -> Table:
-    table = Table("Metric", "Baseline", "Now", "Change", "Cases", "Verdict", box=box.SIMPLE)
+    table = Table("Metric", "Baseline", "Now", "Change", "Cases", box=box.SIMPLE)
+    table.add_column("Verdict", no_wrap=True)
+    table.caption, table.caption_justify = "* gated: only these can be a regression", "left"
     for found in comparison.metrics:
         difference = found.difference
         if difference is None:
@@ -111,7 +119,7 @@ def _metrics(comparison: Comparison) -> Table:
             reports.with_unit(found.metric, side)
             for side in (difference.baseline, difference.candidate)
         )
-        verdict = f"{found.verdict}{' (gated)' if found.gated else ''}"
+        verdict = f"{found.verdict}{' *' if found.gated else ''}"
         name, change = reports.NAMES[found.metric], reports.change(difference)
         table.add_row(name, old, new, change, f"{difference.n:,}", verdict)
     return table

@@ -10,9 +10,11 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest
 
+from batches.case_comparisons import Order, Show
 from batches.models import Batch
-from evalsched.side_by_side import MOST_BATCHES, Order, Show
 
+# As many as stand beside each other on a page.
+MOST_BATCHES = 6
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 

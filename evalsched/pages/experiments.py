@@ -1,6 +1,7 @@
 """The list of experiments, and what editors do to one."""
 
 import uuid
+from abc import ABC, abstractmethod
 from typing import Any
 
 from django import forms
@@ -16,7 +17,7 @@ from access.models import User
 from access.pages import Page
 from batches import experiments
 from batches.models import Batch
-from evalsched.pages.words import STATUS_TONES, Label, expiry, money
+from evalsched.pages.words import STATUS_TONES, Label, expiry, money, rest
 
 _A_PAGE = 25
 
@@ -76,10 +77,11 @@ class Experiments(Page):
             "user": names.get(row["users"][0], ""),
             "expiry": expiry(row["expires_at"], self.now),
             "cost": money(row["total_cost"]) if row["done"] else "",
+            "rest": rest(row["failed"], row["errors"], row["unscored"]),
         }
 
 
-class _Change(Page):
+class _Change(Page, ABC):
     """A form that was sent from the page of an experiment."""
 
     def get(self, request: HttpRequest, tracking_id: str) -> HttpResponse:
@@ -98,9 +100,9 @@ class _Change(Page):
             messages.success(request, sentence)
         return redirect(f"{leads_to}?project={self.actor.project.pk}")
 
+    @abstractmethod
     def do(self, request: HttpRequest, tracking_id: str) -> tuple[str, str]:
         """Return what was done, in a sentence, and where to go from there."""
-        raise NotImplementedError
 
 
 class Days(forms.Form):

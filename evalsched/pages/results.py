@@ -1,8 +1,6 @@
 """An experiment's results: its batches, the verdicts between them, and every case side by side."""
 
-import csv
 from collections.abc import Iterator, Sequence
-from io import StringIO
 from typing import Any
 
 from django.core.paginator import Paginator
@@ -10,17 +8,18 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.urls import reverse
 from django.utils.text import get_valid_filename
 
-from access.errors import Invalid, NotFound, Refusal
+from access.errors import Invalid, NotFound
 from access.models import User
 from access.pages import Page
 from batches import batches as batches_
-from batches import experiments, suites
+from batches import case_comparisons, experiments, suites
+from batches.case_comparisons import Row, Side
+from batches.exports import formats
 from batches.models import Batch, Job
-from evalsched import comparisons, reports, side_by_side, text_differences
+from evalsched import comparisons, reports, text_differences
 from evalsched.pages import words
 from evalsched.pages.asked import Asked
-from evalsched.run_lines import as_text
-from evalsched.side_by_side import Cell, Row
+from evalsched.verdicts import Verdict
 
 _A_PAGE = 50
 # Of an answer in the table; the page of the case has all of it.
@@ -63,7 +62,8 @@ class Results(_OfExperiment):
             "columns": [_column(batch, asked) for batch in found],
             "asked": asked,
             "titles": [(asked.letter(batch), batch) for batch in asked.batches],
-            "compared": [_verdict(asked, batch) for batch in asked.batches[1:]],
+            "compared": _verdicts(asked),
+            "formats": _FORMATS,
             "self_url": reverse("experiment", args=[tracking_id]),
             "max_days": experiments.MAX_DAYS,
         }
@@ -90,44 +90,29 @@ class OneCase(_OfExperiment):
         return self.shown("experiments/case.html", context)
 
 
-class ResultsAsCsv(_OfExperiment):
-    """Every call of the chosen batches, a line each."""
+class ResultsAsFile(_OfExperiment):
+    """Every call of the chosen batches, in one of the formats of the API."""
 
     streams = True
 
     def get(self, request: HttpRequest, tracking_id: str) -> StreamingHttpResponse:
         with self.acting():
             asked = Asked.of(request, self.found(tracking_id))
-        answer = StreamingHttpResponse(
-            self._lines(asked.batches), content_type="text/csv; charset=utf-8"
-        )
-        name = get_valid_filename(f"{tracking_id}.csv")
-        answer["Content-Disposition"] = f'attachment; filename="{name}"'
+        name = get_valid_filename(f"experiment-{tracking_id}")
+        wanted = request.GET.get("format", "csv")
+        made = formats.export(name, wanted, asked.batches, self.acting)
+        answer = StreamingHttpResponse(made.pieces, content_type=made.media_type)
+        answer["Content-Disposition"] = f'attachment; filename="{made.name}"'
         return answer
 
-    def _lines(self, chosen: Sequence[Batch]) -> Iterator[str]:
-        buffer = StringIO()
-        writer = csv.writer(buffer)
-        named = {batch.pk: batch for batch in chosen}
-        writer.writerow(["batch", "model", "agent", *_COLUMNS])
-        # Opened when the answer is sent, which is after this view has returned.
-        with self.acting():
-            jobs = Job.objects.filter(batch__in=chosen).defer("assertions")
-            for job in jobs.order_by("batch_id", "ordinal", "repeat").iterator(chunk_size=500):
-                batch = named[job.batch_id]
-                values = [str(batch.pk), batch.model_name, batch.agent_name]
-                values += [getattr(job, column) for column in _COLUMNS]
-                writer.writerow(as_text(value) for value in values)
-                yield buffer.getvalue()
-                buffer.seek(0)
-                buffer.truncate()
-        yield buffer.getvalue()
 
-
-_COLUMNS = (
-    *("case_key", "case_hash", "repeat", "status", "outcome", "score", "latency_ms", "ttft_ms"),
-    *("input_tokens", "output_tokens", "cost", "error_class", "error_message", "output"),
-)
+_FORMATS = {
+    "csv": "CSV, for spreadsheets",
+    "html": "HTML, to read or to print",
+    "jsonl": "JSON lines, a call each",
+    "json": "JSON, one document",
+    "junit": "JUnit, for CI",
+}
 
 
 def _column(batch: Batch, asked: Asked) -> dict[str, Any]:
@@ -138,7 +123,8 @@ def _column(batch: Batch, asked: Asked) -> dict[str, Any]:
         "chosen": batch in asked.batches,
         "is_baseline": batch == asked.batches[0],
         "label": words.of_batch(batch.status),
-        "rate": "" if figures.rate_scored is None else f"{figures.rate_scored * 100:.1f} %",
+        "rate": "" if figures.rate_scored is None else f"{figures.rate_scored * 100:.1f}\xa0%",
+        "rest": words.rest(batch.failed, batch.errors, batch.unscored),
         "quality": words.score(figures.avg_score),
         "latency": words.milliseconds(figures.avg_latency_ms),
         "cost": words.money(batch.total_cost) if batch.done else "",
@@ -146,21 +132,20 @@ def _column(batch: Batch, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _verdict(asked: Asked, candidate: Batch) -> dict[str, Any]:
-    """Return what the statistics say of it and the baseline, or why they say nothing."""
-    baseline = asked.batches[0]
-    about = {"batch": candidate, "letters": (asked.letter(candidate), asked.letter(baseline))}
-    try:
-        old, new = (
-            comparisons.find(batch.project_id, batch.pk, field="batch")
-            for batch in (baseline, candidate)
-        )
-    except Refusal:
-        return about | {"sentence": "They are compared when both have ended."}
-    found = comparisons.report(old, new)
+def _verdicts(asked: Asked) -> list[dict[str, Any]]:
+    """Return what the statistics say of each batch and the baseline, as the API does."""
+    compared = comparisons.of_experiment(asked.batches)
+    found = [] if compared is None else compared["candidates"]
+    return [
+        _verdict(asked, batch, one) for batch, one in zip(asked.batches[1:], found, strict=True)
+    ]
+
+
+def _verdict(asked: Asked, batch: Batch, found: dict[str, Any]) -> dict[str, Any]:
+    about = {"batch": batch, "letters": (asked.letter(batch), asked.letter(asked.batches[0]))}
     return about | {
         "sentence": found["sentence"],
-        "worse": found["regression_detected"],
+        "tone": _tone(found),
         "metrics": [
             {
                 "name": reports.NAMES[metric],
@@ -173,45 +158,62 @@ def _verdict(asked: Asked, candidate: Batch) -> dict[str, Any]:
     }
 
 
+def _tone(found: dict[str, Any]) -> str:
+    """Return bad for a regression, good where quality and pass rate are known not to be worse."""
+    if found["regression_detected"]:
+        return "bad"
+    gated = [one["verdict"] for one in found["metrics"].values() if one["gated"]]
+    return "good" if gated and set(gated) <= _FINE else ""
+
+
+_FINE = {Verdict.UNCHANGED, Verdict.DRIFTED_UP, Verdict.IMPROVED}
+
+
 def _table(tracking_id: str, asked: Asked, request: HttpRequest) -> dict[str, Any]:
     try:
-        rows = side_by_side.rows(asked.batches, asked.show, asked.order)
+        rows = case_comparisons.compare(asked.batches, asked.show, asked.order)
     except Invalid as refusal:
         return {"too_many": refusal.message}
     page = Paginator(rows, _A_PAGE).get_page(request.GET.get("page"))
-    wanted = [cell.job_id for row in page for cell in row.cells if cell]
     texts = {
-        job.pk: job.error_message or job.output[:_BEGINNING]
-        for job in Job.objects.filter(pk__in=wanted).only("output", "error_message")
+        key: job.error_message or job.output[:_BEGINNING]
+        for key, job in case_comparisons.answers(page).items()
     }
     return {"page": page, "lines": [_line(tracking_id, row, texts, asked) for row in page]}
 
 
 def _line(tracking_id: str, row: Row, texts: dict[int, str], asked: Asked) -> dict[str, Any]:
-    some = next(cell for cell in row.cells if cell)
+    some = next(side for side in row.sides if side)
     return {
         "key": row.key or "(not fetched yet)",
         "url": f"{reverse('experiment_case', args=[tracking_id, some.job_id])}?{asked.query}",
-        "differs": row.differs and len(row.cells) > 1,
-        "loss": f"{row.loss:.2f}" if row.loss > 0 else "",
+        "differs": row.differs and len(row.sides) > 1,
+        "loss": f"{row.loss:.2f}" if row.loss and row.loss > 0 else "",
         "cells": [
-            _shown(cell, texts) | {"letter": asked.letter(batch), "name": str(batch)}
-            for cell, batch in zip(row.cells, asked.batches, strict=True)
+            _shown(side, texts) | {"letter": asked.letter(batch), "name": str(batch)}
+            for side, batch in zip(row.sides, asked.batches, strict=True)
         ],
     }
 
 
-def _shown(cell: Cell | None, texts: dict[int, str]) -> dict[str, Any]:
-    if cell is None:
+def _shown(side: Side | None, texts: dict[int, str]) -> dict[str, Any]:
+    if side is None:
         return {"missing": True}
     return {
-        "label": words.of_outcome(cell.outcome),
-        "ended": cell.outcome is not None,
-        "score": words.score(cell.score),
-        "latency": words.milliseconds(cell.latency_ms),
-        "passed": f"{cell.passed} of {cell.calls}" if cell.calls > 1 else "",
-        "text": texts.get(cell.job_id, ""),
+        "label": words.of_outcome(side.outcome),
+        "ended": side.outcome is not None,
+        "figures": ", ".join(_figures(side)),
+        "text": texts.get(side.job_id, ""),
     }
+
+
+def _figures(side: Side) -> Iterator[str]:
+    if side.score is not None:
+        yield words.score(side.score)
+    if side.calls > 1:
+        yield f"{side.passed} of {side.calls}"
+    if side.latency_ms is not None:
+        yield words.milliseconds(side.latency_ms)
 
 
 def _question(job: Job) -> dict[str, Any]:

@@ -9,6 +9,6 @@ urlpatterns = [
     path(_ONE, results.Results.as_view(), name="experiment"),
     path(f"{_ONE}/extend", experiments.Extend.as_view(), name="experiment_extend"),
     path(f"{_ONE}/delete", experiments.Delete.as_view(), name="experiment_delete"),
-    path(f"{_ONE}/results.csv", results.ResultsAsCsv.as_view(), name="experiment_csv"),
+    path(f"{_ONE}/export", results.ResultsAsFile.as_view(), name="experiment_export"),
     path(f"{_ONE}/cases/<int:job_id>", results.OneCase.as_view(), name="experiment_case"),
 ]

@@ -65,6 +65,16 @@ def of_verdict(verdict: str) -> Label:
     return Label(verdict.replace("_", " "), _VERDICT_TONES[Verdict(verdict)])
 
 
+def rest(failed: int, errors: int, unscored: int) -> str:
+    """Return what did not pass as "2 failed, 1 error, 3 unscored"."""
+    counted = (
+        (failed, "failed"),
+        (errors, "error" if errors == 1 else "errors"),
+        (unscored, "unscored"),
+    )
+    return ", ".join(f"{count:,} {name}" for count, name in counted if count)
+
+
 def expiry(instant: datetime | None, now: datetime) -> str:
     if instant is None:
         return "stays"

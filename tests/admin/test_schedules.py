@@ -19,6 +19,7 @@ from tests.admin.pages import errors, list_of, press, send, told, url_of
 from tests.factories import (
     NOW,
     make_actor,
+    make_agent,
     make_batch,
     make_endpoint,
     make_run,
@@ -33,6 +34,19 @@ ADD = "/admin/evalsched/schedule/add/"
 @pytest.fixture
 def schedule(own: Actor) -> Schedule:
     return make_schedule(own, now=database_now(), name="Nightly")
+
+
+def test_an_agent_is_chosen_in_place_of_a_model(browser: Client, own: Actor) -> None:
+    agent, suite = make_agent(own, name="Helper"), make_suite(own)
+    wanted = {"name": "Nightly", "suite": suite.pk, "agent": agent.pk}
+
+    both = send(browser, ADD, FORM, **wanted, endpoint=agent.endpoint_id)
+    assert errors(both) == {"agent": ["Choose a model or an agent, not both."]}
+    send(browser, ADD, FORM, **wanted)
+
+    made = Schedule.objects.get()
+    assert (made.agent, made.endpoint) == (agent, None)
+    assert f"Helper ({agent.endpoint.name})" in browser.get(list_of(Schedule)).content.decode()
 
 
 def test_a_schedule_is_made_with_its_configuration(browser: Client, own: Actor) -> None:

@@ -165,4 +165,7 @@ def test_several_batches_make_one_experiment(actor: Actor, api: Api) -> None:
 
     one = api.read("experiments/pair").json()
     assert (one["batches"], one["total"], one["expires_at"]) == (2, 6, None)
+    assert one["unscored"] == 0
+    Batch.objects.filter(tracking_id="pair").update(done=3, unscored=3)
+    assert api.read("experiments").json()["results"][0]["unscored"] == 6
     assert len(one["runs"]) == 2

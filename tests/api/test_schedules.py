@@ -11,7 +11,7 @@ from access.actors import Actor
 from evalsched import runs
 from evalsched.models import Run, Schedule
 from tests.clients import Api
-from tests.factories import NOW, make_endpoint, make_run, make_schedule, make_suite
+from tests.factories import NOW, make_agent, make_endpoint, make_run, make_schedule, make_suite
 
 
 @pytest.fixture
@@ -282,3 +282,59 @@ def test_a_part_that_a_schedule_let_go_of_may_be_deleted(api: Api, actor: Actor)
 
     assert api.remove(f"models/{schedule.endpoint_id}").status_code == 204
     assert api.remove(f"test-suites/{schedule.suite_id}").status_code == 204
+
+
+def test_an_agent_answers_in_place_of_a_model(api: Api, actor: Actor, body: dict[str, Any]) -> None:
+    agent = make_agent(actor, name="Helper")
+    del body["model_id"]
+
+    answer = api.create("scheduled-evaluations", body | {"agent_id": str(agent.pk)})
+
+    assert answer.status_code == 201, answer.content
+    shown = answer.json()
+    assert (shown["agent_id"], shown["agent_name"]) == (str(agent.pk), "Helper")
+    assert (shown["model_id"], shown["model_name"]) == (
+        str(agent.endpoint_id),
+        agent.endpoint.name,
+    )
+    again = api.change(f"scheduled-evaluations/{shown['id']}", shown)
+    assert again.status_code == 200, again.content
+    assert again.json()["agent_id"] == str(agent.pk)
+    deleted = api.remove(f"agents/{agent.pk}")
+    assert (deleted.status_code, "'Nightly'" in deleted.json()["message"]) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("answering", "field"),
+    [((), "model_id"), (("model_id", "agent_id"), "agent_id")],
+    ids=["none", "both"],
+)
+def test_one_answers_and_not_two(
+    answering: tuple[str, ...], field: str, api: Api, actor: Actor, body: dict[str, Any]
+) -> None:
+    given = body | {"agent_id": str(make_agent(actor).pk)}
+    sent = {
+        name: value
+        for name, value in given.items()
+        if name not in {"model_id", "agent_id"} or name in answering
+    }
+
+    answer = api.create("scheduled-evaluations", sent)
+
+    assert answer.status_code == 400
+    assert set(answer.json()["details"]) == {field}
+
+
+def test_schedules_are_found_by_agent_and_by_the_model_of_an_agent(api: Api, actor: Actor) -> None:
+    agent = make_agent(actor)
+    by_agent = make_schedule(actor, agent=agent)
+    by_model = make_schedule(actor, endpoint=agent.endpoint)
+    make_schedule(actor)
+
+    def found(query: str) -> set[str]:
+        rows = api.read(f"scheduled-evaluations?{query}").json()["results"]
+        return {row["id"] for row in rows}
+
+    assert found(f"agent_id={agent.pk}") == {str(by_agent.pk)}
+    for named in (agent.endpoint_id, agent.endpoint.name):
+        assert found(f"model_id={named}") == {str(by_agent.pk), str(by_model.pk)}

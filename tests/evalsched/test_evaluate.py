@@ -3,10 +3,14 @@
 import contextlib
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,8 +21,17 @@ from django.db import connection
 from pytest_django import Settings
 
 from access.actors import Actor
-from batches.models import Batch, BatchStatus, Job
-from tests.factories import make_actor, make_endpoint, make_suite, make_user
+from batches.models import Batch, BatchStatus, Job, ModelEndpoint, TestSuite
+from tests.evalsched.compared_runs import bring_results
+from tests.factories import (
+    NOW,
+    make_actor,
+    make_agent,
+    make_batch,
+    make_endpoint,
+    make_suite,
+    make_user,
+)
 from tests.processes_at_work import LOOPBACK, ROOT, until
 from tests.servers import child_environment
 from tests.servers_http import ModelServer
@@ -65,6 +78,46 @@ def evaluate(*more: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@contextlib.contextmanager
+def at_a_terminal(
+    *arguments: str, columns: int = 80
+) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
+    """Run it where a person sits, so that the bar is there as well; what was shown is its text."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (40, columns))
+    process = subprocess.Popen(
+        arguments,
+        cwd=ROOT,
+        env=environment() | {"TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    shown = bytearray()
+
+    def read() -> None:
+        # It fails when the other end is closed.
+        with contextlib.suppress(OSError):
+            while part := os.read(ours, 4096):
+                shown.extend(part)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+
+    def text() -> str:
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+
+    try:
+        yield process, text
+    finally:
+        process.kill()
+        process.wait()
+        reading.join(30)
+        os.close(ours)
+
+
 def make_asked(actor: Actor, server: ModelServer, cases: int = 12, **fields: Any) -> None:
     make_suite(actor, cases=cases, name="Mine")
     make_endpoint(
@@ -96,7 +149,7 @@ def test_exits_with_0_where_nothing_got_worse_and_1_where_it_did(
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
-        (("--suite", "Theirs"), "There is no suite named 'Theirs'"),
+        (("--suite", "Theirs"), "no suite named 'Theirs' in this project. There is 'Mine'."),
         (("--model", "Theirs"), "Theirs"),
         (("--baseline", "0190a0b0-0000-7000-8000-000000000000"), "no such run or batch"),
         (("--baseline", "newest"), "the id of a run or batch, or 'last'"),
@@ -131,6 +184,30 @@ def test_exits_with_2_where_the_endpoint_refuses(
     assert "The batch ended failed." in found.stdout
 
 
+def test_an_agent_is_asked_and_a_terminal_of_80_columns_shows_the_verdicts_whole(
+    ada: Actor, server: ModelServer
+) -> None:
+    make_asked(ada, server)
+    suite, endpoint = TestSuite.objects.get(), ModelEndpoint.objects.get()
+    agent = make_agent(ada, endpoint=endpoint, name="Helper")
+    good = make_batch(ada, suite=suite, agent=agent, endpoint=endpoint)
+    bring_results(good.pk, NOW)
+    bring_results(make_batch(ada, suite=suite, endpoint=endpoint).pk, NOW + timedelta(hours=1))
+
+    asked = ("--suite", "Mine", "--agent", "Helper", "--user", "ada", "--baseline", "last")
+    arguments = (sys.executable, "manage.py", "evaluate", *asked)
+    with at_a_terminal(*arguments) as (process, said):
+        assert process.wait(90) == 0, said()
+
+    made = Batch.objects.latest("created_at")
+    assert (made.agent, made.instructions) == (agent, "Answer briefly.")
+    assert "12 calls to Helper on Bot." in said()
+    assert "/12" in said()
+    for name in ("Quality", "Pass rate"):
+        assert re.search(rf"^  {name} .* inconclusive \* *$", said(), re.MULTILINE), said()
+    assert "Pass rate shows no change: 100.0 % to 100.0 %" in said()
+
+
 def test_ctrl_c_cancels_the_batch_and_keeps_what_was_answered(
     ada: Actor,
     server: ModelServer,
@@ -138,33 +215,13 @@ def test_ctrl_c_cancels_the_batch_and_keeps_what_was_answered(
     make_asked(ada, server, cases=200)
     server.configure(latency_ms=200)
 
-    # At a terminal, so that the bar is there as well.
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        command("--concurrency", "4"),
-        cwd=ROOT,
-        env=environment() | {"TERM": "xterm"},
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    try:
+    with at_a_terminal(*command("--concurrency", "4")) as (process, said):
         until(lambda: Job.objects.filter(status="done").count() > 8, seconds=120)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 2
-    finally:
-        process.kill()
-        process.communicate()
-    said = b""
-    # It fails when the other end is closed.
-    with contextlib.suppress(OSError):
-        while part := os.read(ours, 4096):
-            said += part
-    os.close(ours)
 
     batch = Batch.objects.get()
     assert (batch.status, batch.running) == (BatchStatus.CANCELLED, 0)
     assert not Job.objects.filter(status__in=["pending", "running"]).exists()
-    assert "/200" in said.decode()
-    assert "Stopped. What was answered is kept" in said.decode()
+    assert "/200" in said()
+    assert "Stopped. What was answered is kept" in said()

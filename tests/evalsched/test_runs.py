@@ -530,4 +530,4 @@ def test_an_endpoint_in_use_cannot_vanish_even_by_sql() -> None:
     schedule = make_schedule()
 
     with pytest.raises(IntegrityError, match="endpoint_id_in_project"):
-        ModelEndpoint.objects.filter(pk=schedule.endpoint_id).delete()
+        ModelEndpoint.objects.filter(pk=schedule.model_endpoint.pk).delete()

@@ -25,7 +25,7 @@ p_values = st.lists(st.floats(1e-12, 1), min_size=1, max_size=12)
 
 
 def close(ours: float, theirs: Any) -> bool:
-    return math.isclose(ours, float(theirs), rel_tol=NINE_DIGITS, abs_tol=1e-290)
+    return math.isclose(ours, float(theirs), rel_tol=NINE_DIGITS, abs_tol=1e-280)
 
 
 @any_time

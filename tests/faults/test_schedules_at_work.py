@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db.models import QuerySet
@@ -152,7 +153,7 @@ SCHEDULES, ROUNDS = (20, 60) if SOAK else (6, 5)
 DELIVERIES = 50
 
 
-def make_many(server: ModelServer, count: int, **fields: object) -> list[Schedule]:
+def make_many(server: ModelServer, count: int, **fields: Any) -> list[Schedule]:
     """Make schedules of one person that share a suite of one case, none of them due."""
     actor = make_actor()
     endpoint = make_endpoint(actor, provider="openai", base_url=server.base_url, model="m")

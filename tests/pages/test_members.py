@@ -22,7 +22,7 @@ from tests.pages.conftest import TRIAL, Trial
 # Every page of an experiment, and how it is asked for.
 PAGES = [
     ("get", "experiment", {}),
-    ("get", "experiment_csv", {}),
+    ("get", "experiment_export", {}),
     ("get", "experiment_case", {}),
     ("post", "experiment_extend", {"days": "9"}),
     ("post", "experiment_delete", {"cancel": "on"}),
@@ -117,7 +117,7 @@ def test_with_row_level_security_switched_off_the_scoping_still_shows_nothing(
 def test_no_page_leaves_the_connection_in_the_apis_role(member: Client, trial: Trial) -> None:
     for query in ("", "project=x"):
         trial.page(member, query)
-    b"".join(send(member, "get", "experiment_csv", {}).streaming_content)
+    b"".join(send(member, "get", "experiment_export", {}).streaming_content)
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user")

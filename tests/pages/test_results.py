@@ -3,14 +3,16 @@
 import csv
 from io import StringIO
 
+import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from batches import case_comparisons
+from batches.case_comparisons import Order, Show
+from batches.exports import formats
 from batches.models import Batch, BatchStatus, Job
-from evalsched import side_by_side
-from evalsched.side_by_side import Order, Show
 from tests.factories import make_experiment
 from tests.pages.conftest import TRIAL, Trial, make_trial
 
@@ -35,14 +37,14 @@ def test_only_different_results_are_shown_where_asked_for(member: Client, trial:
 def test_the_worst_regression_comes_first(trial: Trial) -> None:
     batches = [trial.before, trial.after]
 
-    found = side_by_side.rows(batches, Show.ALL, Order.WORST)
+    found = case_comparisons.compare(batches, Show.ALL, Order.WORST)
 
     assert [row.key for row in found[:3]] == ["case-3", "case-7", "case-1"]
     assert [row.loss for row in found[:3]] == [1.0, 1.0, 0.0]
 
 
 def test_in_its_own_order_is_as_the_suite_has_it(trial: Trial) -> None:
-    found = side_by_side.rows([trial.before, trial.after], Show.ALL, Order.SUITE)
+    found = case_comparisons.compare([trial.before, trial.after], Show.ALL, Order.SUITE)
 
     assert [row.key for row in found] == [f"case-{number}" for number in range(1, 13)]
 
@@ -50,17 +52,36 @@ def test_in_its_own_order_is_as_the_suite_has_it(trial: Trial) -> None:
 def test_a_case_that_one_batch_does_not_have_differs(trial: Trial) -> None:
     Job.objects.filter(batch=trial.after, case_key="case-5").delete()
 
-    found = side_by_side.rows([trial.before, trial.after], Show.RESULTS, Order.SUITE)
+    found = case_comparisons.compare([trial.before, trial.after], Show.RESULTS, Order.SUITE)
 
     assert [row.key for row in found] == ["case-3", "case-5", "case-7"]
-    assert found[1].cells[1] is None
+    assert found[1].sides[1] is None
 
 
 def test_cases_are_set_beside_each_other_with_one_query(trial: Trial) -> None:
     with CaptureQueriesContext(connection) as seen:
-        side_by_side.rows([trial.before, trial.after], Show.ALL, Order.WORST)
+        case_comparisons.compare([trial.before, trial.after], Show.ALL, Order.WORST)
 
     assert len(seen) == 1
+
+
+def test_another_prompt_and_parameters_are_what_an_experiment_tries_out(
+    member: Client, trial: Trial
+) -> None:
+    tried = {"parameters": {"temperature": 1}, "instructions": "Answer in verse."}
+    Batch.objects.filter(pk=trial.after.pk).update(**tried)
+
+    assert "Pass rate may have changed: 100.0 % to 83.3 % over 12 cases" in trial.page(member)
+
+
+def test_what_is_not_comparable_is_not_painted_as_good(member: Client, trial: Trial) -> None:
+    assertions = [{"type": "contains", "value": "yes"}]
+    Batch.objects.filter(pk=trial.after.pk).update(assertions=assertions)
+
+    page = trial.page(member)
+
+    assert "Not comparable with the baseline." in page
+    assert '<div class="card verdict ">' in page
 
 
 def test_another_baseline_turns_the_comparison_round(member: Client, trial: Trial) -> None:
@@ -122,17 +143,43 @@ def test_a_case_of_another_experiment_is_not_there(member: Client, trial: Trial)
 def test_every_call_is_a_line_of_the_download(member: Client, trial: Trial) -> None:
     Job.objects.filter(batch=trial.after, case_key="case-1").update(output="=1+1")
 
-    answer = member.get(reverse("experiment_csv", args=[TRIAL]))
-    text = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+    answer = downloaded(member, "csv")
 
-    lines = list(csv.DictReader(StringIO(text)))
+    lines = list(csv.DictReader(StringIO(answer)))
     assert len(lines) == 24
     assert [line["case_key"] for line in lines if line["outcome"] == "failed"] == [
         "case-3",
         "case-7",
     ]
     assert "'=1+1" in [line["output"] for line in lines]
-    assert answer["Content-Disposition"] == f'attachment; filename="{TRIAL}.csv"'
+
+
+@pytest.mark.parametrize("format_", list(formats.MEDIA_TYPES))
+def test_the_page_offers_every_format_and_each_has_all_calls(
+    format_: str, member: Client, trial: Trial
+) -> None:
+    assert f"/experiments/{TRIAL}/export?format={format_}&amp;" in trial.page(member)
+
+    text = downloaded(member, format_, f"&batch={trial.after.pk}")
+
+    assert all(f"case-{number}" in text for number in range(1, 13))
+    assert (str(trial.before.pk) in text) is False
+
+
+def test_an_unknown_format_is_refused_in_words(member: Client, trial: Trial) -> None:
+    answer = member.get(reverse("experiment_export", args=[TRIAL]), {"format": "exe"})
+
+    assert answer.status_code == 400
+    assert "Choose one of: csv" in answer.content.decode()
+
+
+def downloaded(member: Client, format_: str, more: str = "") -> str:
+    answer = member.get(f"{reverse('experiment_export', args=[TRIAL])}?format={format_}{more}")
+    assert answer.status_code == 200
+    ending = "xml" if format_ == "junit" else format_
+    named = f'attachment; filename="experiment-{TRIAL}.{ending}"'
+    assert answer["Content-Disposition"] == named
+    return b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
 
 
 def test_what_is_under_way_has_a_page_too(member: Client, trial: Trial) -> None:

@@ -4,7 +4,7 @@
 (() => {
     const FIELDS = [
         "schedule_type", "cron_expression", "timezone", "dst_gap", "dst_overlap",
-        "suite", "endpoint", "concurrency", "repeats",
+        "suite", "endpoint", "agent", "concurrency", "repeats",
     ];
     let waiting = null;
     let asked = 0;

@@ -29,13 +29,15 @@ _LOOK_SECONDS = 0.2
 
 class Command(BaseCommand):
     help = (
-        "Run a suite against a model, here and now, and compare it with a baseline. "
+        "Run a suite against a model or an agent, here and now, and compare it with a baseline. "
         "Exits with 0 (no regression), 1 (regressed) or 2 (cannot say, or could not run)."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--suite", required=True, help="the suite's name")
-        parser.add_argument("--model", required=True, help="the endpoint's name, id or model")
+        answering = parser.add_mutually_exclusive_group(required=True)
+        answering.add_argument("--model", help="the endpoint's name, id or model")
+        answering.add_argument("--agent", help="in place of a model: the agent's name")
         parser.add_argument(
             "--baseline", metavar="RUN", help=f"id of a run or batch, or '{LAST}': the newest one"
         )
@@ -68,7 +70,7 @@ class Command(BaseCommand):
         if options["junit"] and not options["junit"].parent.is_dir():
             raise CommandError(f"There is no folder {options['junit'].parent}. Make it first.")
         actor = projects.commanded_by(options["user"], options["project"])
-        names = ("suite", "model", "baseline", "threshold")
+        names = ("suite", "model", "agent", "baseline", "threshold")
         question = evaluations.ask(actor, **{name: options[name] for name in names})
         config = Config(**{name: options[name] for name in ("concurrency", "repeats", "max_cost")})
         batch = evaluations.start(actor, question, config, now=clock.database_now())

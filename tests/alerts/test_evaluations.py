@@ -110,8 +110,15 @@ def test_what_fires_says_what_and_why(actor: Actor) -> None:
         ["Sample count", "2"],
         ["Model", "demo"],
     ]
+    assert event.summary.startswith(
+        "p95 latency 890 ms > 500 ms over 5 minutes, 2 samples. Look at the calls of that time."
+    )
     alert = Alert.objects.get(project=actor.project)
     assert event.path == f"/admin/alerts/alert/{alert.pk}/change/"
+    assert event.links == [
+        ["Acknowledge", f"/alerts/{alert.pk}/acknowledge?project={actor.project.pk}"]
+    ]
+    assert event.notice == "firing"
     assert alert.severity == "critical"
     notification = Notification.objects.get(event=event)
     assert notification.address == actor.user.email

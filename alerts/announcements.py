@@ -8,7 +8,7 @@ from access.models import User
 from alerts import notifications, rules
 from alerts.models import INTEGRATIONS, AlertType, ChannelKind
 from alerts.notifications import Happening
-from alerts.rule_models import Alert, AlertRule, Metric, SourceFilter
+from alerts.rule_models import Alert, AlertRule, Comparison, Metric, SourceFilter
 from alerts.rules import Finding, Notice, Policy
 from alerts.windows import Value
 
@@ -43,9 +43,8 @@ def amount(rule: AlertRule, value: Value | None) -> str:
         return "no data"
     metric, counts = Metric(rule.metric_type), rule.aggregation_method == "count"
     if metric is Metric.COST and not counts:
-        text = f"{Decimal(str(value)):,.6f}".rstrip("0").rstrip(".")
-        return f"${text or 0}"
-    text = f"{float(value):,.2f}".rstrip("0").rstrip(".")
+        return f"${_number(Decimal(str(value)), 6)}"
+    text = _number(Decimal(str(value)), 2)
     if counts or (metric in {Metric.ERROR_RATE, Metric.THROUGHPUT} and _summed(rule)):
         return text
     unit = {
@@ -180,7 +179,8 @@ def _breached(rule: AlertRule, value: Value | None) -> bool:
 def _apart(rule: AlertRule, value: Value | None) -> str:
     """Return the value; one that only looks like the threshold, as it is rounded, says so."""
     shown, limit = amount(rule, value), rule.threshold_value
-    if value is None or shown != amount(rule, limit):
+    strict = rule.comparison_operator in {Comparison.ABOVE, Comparison.BELOW, Comparison.UNEQUAL}
+    if value is None or not strict or shown != amount(rule, limit):
         return shown
     difference = value - limit if isinstance(value, Decimal) else value - float(limit)
     if not difference:
@@ -228,6 +228,13 @@ def _of_the_end(rule: AlertRule, alert: Alert) -> list[tuple[str, str]]:
         ("Peak", amount(rule, alert.peak_value)),
         ("Samples in all", f"{alert.samples:,}"),
     ]
+
+
+def _number(value: Decimal, places: int) -> str:
+    """Return it with at most so many places; what would be 0 then keeps its first digits."""
+    if value and abs(value) < Decimal(10) ** -places:
+        places = 12
+    return f"{value:,.{places}f}".rstrip("0").rstrip(".")
 
 
 def _counted(number: int, thing: str) -> str:

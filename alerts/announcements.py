@@ -2,13 +2,14 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from urllib.parse import urlencode
 
 from access.models import User
-from alerts import notifications
+from alerts import notifications, rules
 from alerts.models import INTEGRATIONS, AlertType, ChannelKind
 from alerts.notifications import Happening
-from alerts.rule_models import Alert, AlertRule, Metric
-from alerts.rules import Notice
+from alerts.rule_models import Alert, AlertRule, Comparison, Metric, SourceFilter
+from alerts.rules import Finding, Notice, Policy
 from alerts.trace_models import Anomaly
 from alerts.windows import Value
 
@@ -29,6 +30,8 @@ _NAMES = {
     Metric.TOKEN_USAGE: "Token usage",
     Metric.ANOMALY_SEVERITY: "Anomaly severity",
 }
+# How an episode ends that did not end by itself.
+BY_HAND = "by_hand"
 _OUR_WORDS = {
     Notice.FIRING: "Firing",
     Notice.AGAIN: "Still firing",
@@ -42,9 +45,8 @@ def amount(rule: AlertRule, value: Value | None) -> str:
         return "no data"
     metric, counts = Metric(rule.metric_type), rule.aggregation_method == "count"
     if metric is Metric.COST and not counts:
-        text = f"{Decimal(str(value)):,.6f}".rstrip("0").rstrip(".")
-        return f"${text or 0}"
-    text = f"{float(value):,.2f}".rstrip("0").rstrip(".")
+        return f"${_number(Decimal(str(value)), 6)}"
+    text = _number(Decimal(str(value)), 2)
     if counts or (metric in {Metric.ERROR_RATE, Metric.THROUGHPUT} and _summed(rule)):
         return text
     unit = {
@@ -66,6 +68,21 @@ def condition(rule: AlertRule) -> str:
     )
 
 
+def measured(rule: AlertRule, value: Value | None, samples: int) -> str:
+    """Return what a minute found: "p95 latency 2,300 ms > 1,000 ms over 5 minutes, 420 samples".
+
+    The threshold is left out of a value that is not beyond it: a rule with a recovery threshold
+    fires on until that is reached.
+    """
+    threshold = amount(rule, rule.threshold_value)
+    what = f"{rule.aggregation_method} {_NAMES[Metric(rule.metric_type)].lower()}"
+    beyond = f" {rule.comparison_operator} {threshold}" if _breached(rule, value) else ""
+    return (
+        f"{what} {_apart(rule, value)}{beyond} "
+        f"over {_counted(rule.time_window_minutes, 'minute')}, {_counted(samples, 'sample')}"
+    )
+
+
 def of_episode(
     rule: AlertRule,
     alert: Alert,
@@ -80,7 +97,7 @@ def of_episode(
     what = _NAMES[Metric(rule.metric_type)]
     group = f" ({alert.group})" if alert.group else ""
     subject = (
-        f"{_OUR_WORDS[notice]}: {rule.rule_name}{group}: {amount(rule, value)} "
+        f"{_OUR_WORDS[notice]}: {rule.rule_name}{group}: {_apart(rule, value)} "
         f"(threshold {rule.comparison_operator} {amount(rule, rule.threshold_value)})"
     )
     _announce(
@@ -89,19 +106,21 @@ def of_episode(
             alert_type=_type(rule, max(float(value or 0), alert.peak_value or 0)),
             key=f"{alert.pk} {notice} {at:%Y-%m-%dT%H:%M}",
             subject=subject,
-            summary=_summary(rule, alert, notice, at),
+            summary=_summary(rule, alert, notice, measured(rule, value, samples), at),
             facts=[
                 ("Metric", what),
-                ("Current value", amount(rule, value)),
+                ("Current value", _apart(rule, value)),
                 ("Threshold", f"{rule.comparison_operator} {amount(rule, rule.threshold_value)}"),
                 ("Aggregation", rule.aggregation_method),
                 ("Time window", f"{rule.time_window_minutes} min until {at:%Y-%m-%d %H:%M} UTC"),
-                ("Sample count", f"{samples:,}"),
+                *((("Sample count", f"{samples:,}"),) if alert.resolution != BY_HAND else ()),
                 *_filters(rule, alert),
                 *(_of_the_end(rule, alert) if notice is Notice.RESOLVED else ()),
             ],
             path=f"/admin/alerts/alert/{alert.pk}/change/",
+            links=_links(alert, notice),
             episode=str(alert.pk),
+            notice=str(notice),
             through=through(rule),
         ),
         now,
@@ -163,14 +182,43 @@ def _summed(rule: AlertRule) -> bool:
     return rule.aggregation_method == "sum"
 
 
-def _summary(rule: AlertRule, alert: Alert, notice: Notice, at: datetime) -> str:
+def _breached(rule: AlertRule, value: Value | None) -> bool:
+    policy = Policy(rule.comparison_operator, rule.threshold_value, tolerance=rule.tolerance)
+    return value is not None and rules.compare(policy, value) is Finding.BREACH
+
+
+def _apart(rule: AlertRule, value: Value | None) -> str:
+    """Return the value; one that only looks like the threshold, as it is rounded, says so."""
+    shown, limit = amount(rule, value), rule.threshold_value
+    strict = rule.comparison_operator in {Comparison.ABOVE, Comparison.BELOW, Comparison.UNEQUAL}
+    if value is None or not strict or shown != amount(rule, limit):
+        return shown
+    difference = value - limit if isinstance(value, Decimal) else value - float(limit)
+    if not difference:
+        return shown
+    return f"just {'over' if difference > 0 else 'under'} {shown}"
+
+
+def _summary(rule: AlertRule, alert: Alert, notice: Notice, found: str, at: datetime) -> str:
     lasted = _length(at - alert.started_at)
     if notice is Notice.RESOLVED:
-        return f"{condition(rule)} no longer holds. It lasted {lasted}."
+        if alert.resolution == BY_HAND:
+            return f"Somebody ended it after {lasted}. What still holds begins another one."
+        return f"It is over, after {lasted}: {found}."
     if notice is Notice.AGAIN:
-        return f"{condition(rule)} still holds, for {lasted} now. Acknowledge it to hear no more."
-    since = "" if at == alert.started_at else f" It has for {lasted}."
-    return f"{condition(rule)} holds.{since} Look at what it watches, then acknowledge it."
+        return f"{found}. It has fired for {lasted}. Acknowledge it to hear no more until it ends."
+    since = "" if at == alert.started_at else f" It has fired for {lasted}."
+    return (
+        f"{found}.{since} Look at the calls of that time. Who looks after it acknowledges it; "
+        "then nobody is told again until it ends."
+    )
+
+
+def _links(alert: Alert, notice: Notice) -> list[tuple[str, str]]:
+    if notice is Notice.RESOLVED:
+        return []
+    project = urlencode({"project": str(alert.project_id)})
+    return [("Acknowledge", f"/alerts/{alert.pk}/acknowledge?{project}")]
 
 
 def _filters(rule: AlertRule, alert: Alert) -> list[tuple[str, str]]:
@@ -178,6 +226,7 @@ def _filters(rule: AlertRule, alert: Alert) -> list[tuple[str, str]]:
         ("Model", rule.model_filter),
         ("Operation", rule.operation_filter),
         ("Status", rule.status_filter),
+        ("Source", "" if rule.source_filter == SourceFilter.INGEST else rule.source_filter),
         (rule.group_by.capitalize(), alert.group),
     ]
     return [(name, value) for name, value in given if value]
@@ -190,6 +239,17 @@ def _of_the_end(rule: AlertRule, alert: Alert) -> list[tuple[str, str]]:
         ("Peak", amount(rule, alert.peak_value)),
         ("Samples in all", f"{alert.samples:,}"),
     ]
+
+
+def _number(value: Decimal, places: int) -> str:
+    """Return it with at most so many places; what would be 0 then keeps its first digits."""
+    if value and abs(value) < Decimal(10) ** -places:
+        places = 12
+    return f"{value:,.{places}f}".rstrip("0").rstrip(".")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def _length(length: timedelta) -> str:

@@ -143,7 +143,7 @@ def resolve(actor: Actor, alert: Alert, *, now: datetime) -> Alert:
         states = RuleState.objects.select_for_update(no_key=True)
         state = states.filter(rule=rule, group=alert.group).first()
         end = rules.ended(memory_of(state))
-        if not _close(alert, "by_hand", now, actor):
+        if not _close(alert, announcements.BY_HAND, now, actor):
             raise Conflict("This alert is over already.")
         if state is not None:
             _write(state, end.memory)

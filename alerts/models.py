@@ -66,6 +66,8 @@ class Event(Owned):
     alert_type = models.CharField(max_length=40, choices=AlertType)
     key = models.CharField(max_length=100)
     episode = models.CharField(max_length=100, blank=True)
+    # Of an episode: firing, again or resolved.
+    notice = models.CharField(max_length=10, blank=True)
     subject = models.CharField(max_length=300)
     summary = models.TextField()
     # Rows of (label, value) for the body, in their order.

@@ -22,8 +22,9 @@ class Happening:
     """What is to be told. `key` names it among those of its type: told twice, it is stored once.
 
     `facts` are rows of label and value. `links` are rows of label and path, for what else can be
-    done about it. Happenings of one `episode` are shown together. `through` are the kinds of
-    channels it may go out by; mail to the author counts as EMAIL.
+    done about it. Happenings of one `episode` are shown together, and `notice` says where in it
+    they stand. `through` are the kinds of channels it may go out by; mail to the author counts as
+    EMAIL.
     """
 
     alert_type: AlertType
@@ -34,6 +35,7 @@ class Happening:
     path: str = ""
     links: Sequence[tuple[str, str]] = ()
     episode: str = ""
+    notice: str = ""
     through: frozenset[ChannelKind] = frozenset(ChannelKind)
 
 
@@ -76,6 +78,7 @@ def _event(project_id: uuid.UUID, author: User, what: Happening, now: datetime) 
         alert_type=what.alert_type,
         key=what.key,
         episode=what.episode,
+        notice=what.notice,
         subject=what.subject[:300],
         summary=what.summary,
         facts=_rows(what.facts),

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from access import login_pages
 from alerts.otlp_views import OtlpTraces
+from alerts.pages import Acknowledge
 from config import health, metrics
 
 # What answers without credentials; a test holds every other route to asking for them.
@@ -32,6 +33,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", login_pages.home, name="home"),
     *login_pages.ROUTES,
+    path("alerts/<uuid:alert_id>/acknowledge", Acknowledge.as_view(), name="acknowledge"),
     path("", include("evalsched.pages.urls")),
 ]
 if settings.EVALSCHED_DEMO:

@@ -5,10 +5,13 @@ import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from alerts.models import AlertType, AttemptOutcome
 from batches.scoring import registry
 from config.celery import app
 from tests.processes.test_up import Up, up  # noqa: F401  the fixture
+from tests.processes_at_work import until
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -257,26 +261,34 @@ def test_the_image_says_its_commands_in_valid_json() -> None:
 
 @pytest.mark.processes
 @pytest.mark.xdist_group("processes")
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(360)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the first steps use curl")
 def test_the_first_steps_work_by_copy_and_paste(up: Up, tmp_path: Path) -> None:  # noqa: F811
+    text = (ROOT / "README.md").read_text()
+    blocks = _FENCED.findall(text)
+    mail_port = free_port()
+    (stand_in,) = [block for language, block in blocks if "socketserver" in block]
+    # As the README starts it again with a mail server's address.
+    assert "make up EMAIL_URL=smtp://127.0.0.1:1025" in text
+    up.env["EMAIL_URL"] = f"smtp://127.0.0.1:{mail_port}"
     up.start().wait_for("ready after", 60)
     key = re.findall(r"API key +(es_\S+)", up.said())[0]
-    text = (ROOT / "README.md").read_text()
-    script = "\n".join(block[2] for block in _FENCED.finditer(text) if block[1] == "bash")
+    script = "\n".join(block for language, block in blocks if language == "bash")
     script = script.replace("KEY=es_...", f"KEY={key}").replace(":8000/", f":{up.port}/")
 
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with pasted(stand_in.replace("1025", str(mail_port)), tmp_path / "mails") as mails:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        until(lambda: "Firing" in mails.read_text(), seconds=120, what=up.said)
 
-    assert done.returncode == 0, done.stderr
     said = [json.loads(line) for line in done.stdout.splitlines() if line]
-    checked, imported, batch, failed, run, runs = said
+    checked, imported, batch, failed, run, runs, rule, taken = said
     assert checked["ok"], checked
     assert imported["added"] == 3
     ended = asked(up, key, f"batches/{batch['id']}")
@@ -285,6 +297,29 @@ def test_the_first_steps_work_by_copy_and_paste(up: Up, tmp_path: Path) -> None:
     assert runs["results"][0]["id"] == run["id"]
     path = f"scheduled-evaluations/{run['scheduled_evaluation_id']}/runs/{run['id']}"
     assert asked(up, key, path)["successful_prompts"] == 3
+    assert (rule["enabled"], taken["accepted"]) == (True, 420)
+    (shown,) = [block for _, block in blocks if block.startswith("Firing: ")]
+    assert mails.read_text().startswith("To: admin@localhost \n" + shown.rstrip())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def pasted(command: str, into: Path) -> Iterator[Path]:
+    """Run a command of a page beside the test, as in another terminal; yield what it prints."""
+    with into.open("w") as output:
+        running = subprocess.Popen(
+            ["bash", "-c", command], stdout=output, start_new_session=True, cwd=into.parent
+        )
+        try:
+            yield into
+        finally:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
 
 
 def asked(up: Up, key: str, path: str) -> Any:  # noqa: F811

@@ -79,6 +79,7 @@ def _data(notification: Notification, event: Event) -> dict[str, Any]:
         "project_id": str(event.project_id),
         "user_id": str(event.user_id),
         "episode": event.episode or None,
+        "notice": event.notice or None,
         "subject": event.subject,
         "summary": event.summary,
         "facts": [{"label": label, "value": str(value)} for label, value in event.facts],

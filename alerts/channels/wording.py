@@ -5,6 +5,7 @@ from django.conf import settings
 from alerts.models import AlertType, Event
 
 _ELLIPSIS = "…"
+_RESOLVED = "resolved"
 _GOOD = frozenset({AlertType.JOB_STARTED, AlertType.JOB_COMPLETED, AlertType.BATCH_COMPLETED})
 
 
@@ -24,4 +25,4 @@ def url(path: str) -> str:
 
 
 def is_good_news(event: Event) -> bool:
-    return event.alert_type in _GOOD
+    return event.alert_type in _GOOD or event.notice == _RESOLVED

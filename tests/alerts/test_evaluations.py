@@ -167,11 +167,70 @@ def test_what_fires_says_what_and_why(actor: Actor) -> None:
         ["Sample count", "2"],
         ["Model", "demo"],
     ]
+    assert event.summary.startswith(
+        "p95 latency 890 ms > 500 ms over 5 minutes, 2 samples. Look at the calls of that time."
+    )
     alert = Alert.objects.get(project=actor.project)
     assert event.path == f"/admin/alerts/alert/{alert.pk}/change/"
+    assert event.links == [
+        ["Acknowledge", f"/alerts/{alert.pk}/acknowledge?project={actor.project.pk}"]
+    ]
+    assert event.notice == "firing"
     assert alert.severity == "critical"
     notification = Notification.objects.get(event=event)
     assert notification.address == actor.user.email
+
+
+@pytest.mark.parametrize(
+    ("comparison", "latency_ms", "said"),
+    [
+        (">", 500.004, "max latency just over 500 ms > 500 ms over 5 minutes, 1 sample."),
+        ("<", 499.996, "max latency just under 500 ms < 500 ms over 5 minutes, 1 sample."),
+        (">=", 500.0, "max latency 500 ms >= 500 ms over 5 minutes, 1 sample."),
+        ("<", 0.0004, "max latency 0.0004 ms < 500 ms over 5 minutes, 1 sample."),
+    ],
+)
+def test_a_value_that_is_rounded_is_not_told_as_something_else(
+    comparison: str, latency_ms: float, said: str, actor: Actor
+) -> None:
+    make_rule(actor, comparison_operator=comparison)
+    come(actor, 0.5, latency_ms)
+
+    look(actor, 1)
+
+    assert Event.objects.get(project=actor.project).summary.startswith(said)
+
+
+def test_what_fires_on_between_its_thresholds_does_not_claim_a_breach(actor: Actor) -> None:
+    make_rule(actor, recovery_threshold=Decimal(400), cooldown_minutes=1, time_window_minutes=1)
+    come(actor, 0.5, 700)
+    come(actor, 1.5, 450)
+
+    look(actor, 1)
+    look(actor, 2)
+
+    again = Event.objects.get(project=actor.project, notice="again")
+    assert again.summary.startswith("max latency 450 ms over 1 minute, 1 sample. It has fired for")
+
+
+def test_each_end_is_told_as_what_it_was(actor: Actor) -> None:
+    rule = make_rule(actor, time_window_minutes=1, cooldown_minutes=0)
+    come(actor, 0.5, 700)
+    come(actor, 1.5, 100)
+    come(actor, 2.5, 800)
+    for minute in (1, 2, 3):
+        look(actor, minute)
+
+    episodes.resolve(actor, Alert.objects.get(rule=rule, status="firing"), now=at(7))
+
+    over, by_hand = Event.objects.filter(notice="resolved").order_by("occurred_at")
+    assert over.summary == "It is over, after 1 min: max latency 100 ms over 1 minute, 1 sample."
+    assert by_hand.summary == (
+        "Somebody ended it after 4 min. What still holds begins another one."
+    )
+    assert by_hand.links == over.links == []
+    assert "Sample count" in dict(over.facts)
+    assert "Sample count" not in dict(by_hand.facts)
 
 
 def test_the_state_moves_and_counts_with_nobody_to_tell(actor: Actor) -> None:

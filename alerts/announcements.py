@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from access.models import User
 from alerts import notifications
+from alerts.channels import wording
 from alerts.models import INTEGRATIONS, AlertType, ChannelKind
 from alerts.notifications import Happening
 from alerts.rule_models import Alert, AlertRule, Metric
@@ -30,7 +31,7 @@ _NAMES = {
 _OUR_WORDS = {
     Notice.FIRING: "Firing",
     Notice.AGAIN: "Still firing",
-    Notice.RESOLVED: "Resolved",
+    Notice.RESOLVED: wording.RESOLVED,
 }
 
 

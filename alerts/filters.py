@@ -4,9 +4,9 @@ import django_filters
 
 from access.api.filters import Instant, YesOrNo
 from alerts.models import (
+    OFFERED,
     Alert,
     AlertRule,
-    AlertType,
     AttemptOutcome,
     Channel,
     ChannelKind,
@@ -69,7 +69,7 @@ class NotificationFilter(django_filters.FilterSet):
     channel_id = django_filters.UUIDFilter()
     event_id = django_filters.UUIDFilter()
     alert_type = django_filters.ChoiceFilter(
-        field_name="event__alert_type", choices=AlertType.choices
+        field_name="event__alert_type", choices=OFFERED
     )
     # Those with an attempt that ended so.
     outcome = django_filters.ChoiceFilter(

@@ -27,7 +27,7 @@ from tests.processes.test_up import Up, up  # noqa: F401  the fixture
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-OURS = {name: COMPOSE[name] for name in ("migrate", "web", "worker", "ticker", "beat")}
+OURS = {name: COMPOSE[name] for name in ("migrate", "web", "worker", "ticker", "courier", "beat")}
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")

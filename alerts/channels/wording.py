@@ -5,6 +5,8 @@ from django.conf import settings
 from alerts.models import AlertType, Event
 
 _ELLIPSIS = "…"
+# How the subject of an event begins that tells of the end of something bad.
+RESOLVED = "Resolved"
 _GOOD = frozenset({AlertType.JOB_STARTED, AlertType.JOB_COMPLETED, AlertType.BATCH_COMPLETED})
 
 
@@ -24,4 +26,4 @@ def url(path: str) -> str:
 
 
 def is_good_news(event: Event) -> bool:
-    return event.alert_type in _GOOD
+    return event.alert_type in _GOOD or event.subject.startswith(f"{RESOLVED}: ")

@@ -16,7 +16,7 @@ from config import queues
 from evalsched import outages, pulse
 
 logger = structlog.get_logger(__name__)
-EVERY_SECONDS = 15
+EVERY_SECONDS = 15.0
 # So many looks in a row have to find the scheduler stuck: when all starts at once, it may be late.
 LOOKS = 4
 
@@ -44,9 +44,9 @@ class Lookout(bootsteps.StartStopStep):
     """Tells operators when beat or the ticker has gone, whoever of the workers is left."""
 
     requires = ("celery.worker.components:Timer",)
+    _stuck_looks = 0
 
     def start(self, worker: Any) -> None:
-        self._stuck_looks = 0
         self._timer = worker.timer.call_repeatedly(EVERY_SECONDS, _apart, args=(self._look,))
 
     def stop(self, worker: Any) -> None:

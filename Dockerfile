@@ -1,4 +1,4 @@
-# One image for every process: web (the default command), worker, ticker, beat and `migrate`.
+# One image for every process: web (the default command), worker, ticker, courier, beat and `migrate`.
 # It holds no secret and no address; those come in when it runs (docs/settings.md).
 
 FROM python:3.13-slim AS packages

@@ -157,12 +157,12 @@ def resolve(actor: Actor, alert: Alert, *, now: datetime) -> Alert:
     return alert
 
 
-def abandon(rule: AlertRule, resolution: str, *, now: datetime) -> None:
-    """End all episodes of a locked rule without a word, and forget where it stood."""
-    Alert.objects.filter(rule=rule).move(
+def abandon(found: Sequence[AlertRule], resolution: str, *, now: datetime) -> None:
+    """End all episodes of locked rules without a word, and forget where they stood."""
+    Alert.objects.filter(rule__in=found).move(
         AlertStatus.RESOLVED, resolved_at=now, resolution=resolution
     )
-    RuleState.objects.filter(rule=rule).delete()
+    RuleState.objects.filter(rule__in=found).delete()
 
 
 def _locked_rules(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, AlertRule]:

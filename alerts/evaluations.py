@@ -4,6 +4,7 @@ One transaction for each project and minute holds states, history, episodes and 
 them. A unique key on (project, minute) lets one evaluator through; whoever dies leaves nothing.
 """
 
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -38,7 +39,7 @@ def evaluate(now: datetime) -> None:
     last = heartbeats.last(EVALUATION)
     if last is not None and last.found.get("minute") == _number(at):
         return
-    whole = True
+    whole, started = True, time.monotonic()
     for project_id in _projects(at):
         try:
             evaluate_project(project_id, at=at, now=now)
@@ -46,7 +47,20 @@ def evaluate(now: datetime) -> None:
             whole = False
             logger.exception("rules not evaluated", project=str(project_id))
     if whole:
-        heartbeats.note(EVALUATION, now=now, found={"minute": _number(at)})
+        took_ms = round((time.monotonic() - started) * 1000)
+        heartbeats.note(EVALUATION, now=now, found={"minute": _number(at), "took_ms": took_ms})
+
+
+def judged_until() -> datetime | None:
+    """Return the end of the newest minute that is judged in all projects."""
+    last = heartbeats.last(EVALUATION)
+    return datetime.fromtimestamp(last.found["minute"] * 60, UTC) if last else None
+
+
+def took() -> timedelta | None:
+    """Return how long the last evaluation of all projects took."""
+    last = heartbeats.last(EVALUATION)
+    return timedelta(milliseconds=last.found.get("took_ms", 0)) if last else None
 
 
 def overdue(now: datetime) -> int:

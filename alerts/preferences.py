@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from access import audit
 from access.actors import Actor
 from access.models import User
-from alerts.models import OFF_BY_DEFAULT, AlertType, ChannelKind, Preference
+from alerts.models import NOT_RAISED, OFF_BY_DEFAULT, AlertType, ChannelKind, Preference
 
 # A test goes where it is sent; nobody can mute it by mistake.
-CHOOSABLE = tuple(kind for kind in AlertType if kind != AlertType.CHANNEL_TEST)
+CHOOSABLE = tuple(kind for kind in AlertType if kind not in NOT_RAISED | {AlertType.CHANNEL_TEST})
 
 
 @dataclass(frozen=True)

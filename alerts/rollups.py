@@ -3,14 +3,17 @@
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from django.db import connection, transaction
+from django.db.models import Sum
+from django.db.models.functions import TruncDate
 
 from alerts import binary, traces
-from alerts.trace_models import Anomaly, DirtyMinute, LateArrival, Rollup
+from alerts.trace_models import Anomaly, DirtyMinute, LateArrival, Rollup, TraceSource
 from alerts.windows import COST_PART, KINDS, OTHER, Anomalous, Array, Group, Minute, Quantity
 
 MINUTE = timedelta(minutes=1)
@@ -39,10 +42,11 @@ _SQL_GROUPS = f"""
 """  # noqa: S608  the expressions above, no data
 _SQL_UPSERT = f"""
     INSERT INTO alerts_rollup
-        (project_id, minute, packed_at, groups, crowded, {", ".join(_COLUMNS)})
-    VALUES (%s, %s, %s, %s, %s, {", ".join(["%s"] * len(_COLUMNS))})
+        (project_id, minute, packed_at, groups, crowded, {", ".join(_COLUMNS)}, reported_cost)
+    VALUES (%s, %s, %s, %s, %s, {", ".join(["%s"] * len(_COLUMNS))}, %s)
     ON CONFLICT (project_id, minute) DO UPDATE SET packed_at = excluded.packed_at,
         groups = excluded.groups, crowded = excluded.crowded,
+        reported_cost = excluded.reported_cost,
         {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
 """  # noqa: S608  the names above, no data
 
@@ -98,6 +102,13 @@ def anomalies(project_id: uuid.UUID, *, end: datetime, window: int) -> list[Anom
         Anomalous(round((end - minute) / MINUTE), model, severity)
         for minute, model, severity in rows.values_list("minute", "model", "severity")
     ]
+
+
+def reported_cost(first: datetime) -> dict[date, Decimal]:
+    """Return what the spans that programs reported cost, in USD, by UTC day from `first` on."""
+    days = TruncDate("minute", tzinfo=UTC)
+    rows = Rollup.objects.filter(minute__gte=first).annotate(day=days).values("day").order_by("day")
+    return dict(rows.annotate(cost=Sum("reported_cost")).values_list("day", "cost"))
 
 
 def forget_old(now: datetime) -> None:
@@ -209,7 +220,16 @@ def _packed(groups: Packed, crowded: bool) -> list[Any]:
         values: Array = (np.concatenate(parts) if parts else np.empty(0)).astype(kind)
         stats = _stats(name, kind, values, counts)
         row += [counts.tobytes(), stats.tobytes(), values.tobytes()]
-    return row
+        if name == "cost":
+            reported = [group.source == TraceSource.INGEST for group in groups]
+            cost = _amount(stats[reported])
+    return [*row, cost]
+
+
+def _amount(stats: Array) -> Decimal:
+    """Return the costs of some groups together, in USD."""
+    high, low = (sum(part) for part in (stats[:, 0].tolist(), stats[:, 1].tolist()))
+    return Decimal(high * COST_PART + low).scaleb(-12)
 
 
 def _stats(name: str, kind: str, values: Array, counts: Array) -> Array:

@@ -118,6 +118,8 @@ class AlertRule(Owned):
     no_data_mode = models.CharField(max_length=8, choices=NoDataMode, blank=True)
     severity = models.CharField(max_length=10, choices=Severity, default=Severity.WARNING)
     enabled = models.BooleanField(default=True)
+    # Why the service switched it off; empty where a person did.
+    pause_reason = models.TextField(blank=True)
     # Since when it is looked at each minute: when it was made or last enabled.
     watched_from = models.DateTimeField()
     last_triggered_at = models.DateTimeField(null=True, blank=True)
@@ -136,6 +138,9 @@ class AlertRule(Owned):
                 condition=Q(trigger_count=0, last_triggered_at__isnull=True)
                 | Q(trigger_count__gt=0, last_triggered_at__isnull=False),
                 name="rule_triggered_iff_dated",
+            ),
+            models.CheckConstraint(
+                condition=Q(enabled=False) | Q(pause_reason=""), name="rule_reason_only_if_disabled"
             ),
         ]
         # Each minute the enabled rules of a project are read.

@@ -1,7 +1,7 @@
 """Alert rules: made, changed and deleted, and refused where they make no sense."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from access import audit, rows
 from access.actors import Actor
 from access.errors import Conflict, Invalid
+from access.models import AuditEvent
 from alerts import announcements, episodes, history, rules
 from alerts.rule_models import (
     Aggregation,
@@ -40,6 +41,7 @@ _IDENTITY = frozenset(
     }
 )
 _NOT_OF_ANOMALIES = ("operation_filter", "status_filter")
+PAUSED_ALL = "Paused with all others by pause_all. Take it back with resume_all."
 _SILENT_GROUPS = timedelta(days=1)
 
 
@@ -64,11 +66,11 @@ def change(actor: Actor, rule: AlertRule, *, now: datetime, **fields: Any) -> Al
         was_enabled = rule.enabled
         _assign(rule, fields)
         if was_enabled and not rule.enabled:
-            episodes.abandon(rule, "rule_disabled", now=now)
+            episodes.abandon([rule], "rule_disabled", now=now)
         elif changed & _IDENTITY:
-            episodes.abandon(rule, "rule_changed", now=now)
+            episodes.abandon([rule], "rule_changed", now=now)
         if rule.enabled and not was_enabled:
-            rule.watched_from = now
+            rule.watched_from, rule.pause_reason = now, ""
         _save(rule)
         audit.record(actor, "alert_rule.changed", rule, {"fields": sorted(fields)})
     return rule
@@ -81,6 +83,49 @@ def delete(actor: Actor, rule: AlertRule) -> None:
         audit.record(actor, "alert_rule.deleted", rule)
         history.forget(rule)
         rule.delete()
+
+
+def pause_all(*, now: datetime) -> int:
+    """Switch every enabled rule off until `resume_all`, and return how many they were.
+
+    As when one is disabled: its episodes end without a word.
+    """
+    with transaction.atomic():
+        found = list(AlertRule.objects.filter(enabled=True).select_for_update().order_by("pk"))
+        AlertRule.objects.filter(pk__in=[rule.pk for rule in found]).update(
+            enabled=False, pause_reason=PAUSED_ALL, updated_at=now
+        )
+        episodes.abandon(found, "rule_disabled", now=now)
+        _note(found, "alert_rule.paused")
+    return len(found)
+
+
+def resume_all(*, now: datetime) -> int:
+    """Switch on what `pause_all` switched off: looked at anew, from the next minute on."""
+    with transaction.atomic():
+        paused = AlertRule.objects.filter(enabled=False, pause_reason=PAUSED_ALL)
+        found = list(paused.select_for_update().order_by("pk"))
+        AlertRule.objects.filter(pk__in=[rule.pk for rule in found]).update(
+            enabled=True, pause_reason="", watched_from=now, updated_at=now
+        )
+        _note(found, "alert_rule.resumed")
+    return len(found)
+
+
+def _note(rules: Iterable[AlertRule], action: str) -> None:
+    """Leave a trail for what the operator's command line did."""
+    AuditEvent.objects.bulk_create(
+        AuditEvent(
+            project_id=rule.project_id,
+            user_id=rule.user_id,
+            via="service",
+            action=action,
+            object_type="alertrule",
+            object_id=str(rule.pk),
+            object_name=rule.rule_name,
+        )
+        for rule in rules
+    )
 
 
 def send_test(actor: Actor, rule: AlertRule, *, now: datetime) -> None:

@@ -134,12 +134,18 @@ class Rollup(models.Model):
     cost = models.BinaryField()
     # Whether it had more pairs of model and operation than are kept apart; the rest is `_other`.
     crowded = models.BooleanField(default=False)
+    # In USD, of what programs reported: the calls of batches are counted with their batches.
+    reported_cost = models.DecimalField(max_digits=30, decimal_places=12, default=0)
 
     project_id: uuid.UUID
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "minute"], name="one_rollup_a_minute")
+        ]
+        # The home page adds up days of all projects; the rows themselves are large.
+        indexes = [
+            models.Index(fields=["minute"], include=["reported_cost"], name="rollup_spending")
         ]
 
     def __str__(self) -> str:

@@ -81,6 +81,7 @@ app.conf.update(
 )
 app.steps["worker"].add(DjangoStructLogInitStep)
 app.steps["worker"].add("config.signs_of_life:SignOfLife")
+app.steps["worker"].add("config.signs_of_life:Lookout")
 app.autodiscover_tasks(["evalsched", "batches", "alerts"])
 
 

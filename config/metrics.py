@@ -14,7 +14,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from access import clock
-from alerts.models import Notification
+from access.admin.lists import first_id
+from alerts import evaluations
+from alerts.models import Alert, Attempt, Notification
+from alerts.rule_models import AlertStatus
 from batches import experiments
 from batches.models import Batch, Job, JobStatus
 from config import queues
@@ -44,6 +47,15 @@ class _Service(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._pulse()
         yield from self._counts()
+        yield from self._deliveries()
+        took = evaluations.took()
+        yield GaugeMetricFamily(
+            "evalsched_rule_evaluation_seconds",
+            "How long the newest minute's evaluation of all alert rules took.",
+            took.total_seconds() if took else None,
+        )
+        firing = Alert.objects.filter(status=AlertStatus.FIRING)
+        yield GaugeMetricFamily("evalsched_alerts_firing", "Open alerts.", firing.count())
         yield _family(
             "invariant_broken", "0 when all is well.", "invariant", invariants.last_counts()
         )
@@ -56,8 +68,29 @@ class _Service(Collector):
             if isinstance(value, int | float):
                 yield GaugeMetricFamily(f"evalsched_{name}", "See the health answer.", value)
 
+    def _deliveries(self) -> Iterator[Metric]:
+        """Give the attempts by outcome, and the share of what has ended that was sent."""
+        since = first_id(self._now - _DAY)
+        attempts = GaugeMetricFamily(
+            "evalsched_delivery_attempts_24h",
+            "Of the last 24 hours.",
+            labels=["channel", "outcome"],
+        )
+        made = Attempt.objects.filter(id__gte=since).order_by()
+        counted = made.values_list("notification__kind", "outcome").annotate(Count("pk"))
+        for kind, outcome, count in counted:
+            attempts.add_metric([kind, outcome], count)
+        yield attempts
+        ended = _by_status(Notification.objects.filter(id__gte=since))
+        sent, failed = (ended.get(status, 0) for status in ("sent", "failed"))
+        yield GaugeMetricFamily(
+            "evalsched_delivery_success_ratio",
+            "Sent of those that have ended, of the notifications of the last 24 hours.",
+            sent / (sent + failed) if sent + failed else None,
+        )
+
     def _counts(self) -> Iterator[Metric]:
-        since = self._now - _DAY
+        since, first = self._now - _DAY, first_id(self._now - _DAY)
         active = Schedule.objects.evaluations().filter(is_active=True)
         yield GaugeMetricFamily("evalsched_schedules_active", "Active schedules.", active.count())
         yield GaugeMetricFamily(
@@ -67,7 +100,7 @@ class _Service(Collector):
         )
         yield GaugeMetricFamily(
             "evalsched_experiments_expired",
-            "Batches of experiments that wait to be cleaned up.",
+            "Batches of experiments that have expired and are not cleaned up yet.",
             experiments.expired(self._now),
         )
         open_jobs = Job.objects.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING])
@@ -75,8 +108,8 @@ class _Service(Collector):
         for name, rows in (
             ("runs_24h", Run.objects.evaluations().filter(triggered_at__gt=since)),
             ("model_runs_24h", Execution.objects.filter(triggered_at__gt=since)),
-            ("batches_24h", Batch.objects.evaluations().filter(created_at__gt=since)),
-            ("notifications_24h", Notification.objects.filter(created_at__gt=since)),
+            ("batches_24h", Batch.objects.evaluations().filter(id__gte=first)),
+            ("notifications_24h", Notification.objects.filter(id__gte=first)),
         ):
             yield _family(name, "Of the last 24 hours.", "status", _by_status(rows))
 

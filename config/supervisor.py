@@ -28,7 +28,7 @@ REPEATED_SECONDS = 5.0
 FIRST_DELAY, LONGEST_DELAY, STEADY_SECONDS = 0.5, 10.0, 30.0
 SERVICE_PATIENCE = 3.0
 _LONGEST_LINE = 64 * 1024
-_COLOURS = {"web": "36", "worker": "33", "ticker": "34", "beat": "35", "up": "32"}
+_COLOURS = {"web": "36", "worker": "33", "ticker": "34", "courier": "31", "beat": "35", "up": "32"}
 
 
 class Interrupted(BaseException):

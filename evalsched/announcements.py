@@ -69,6 +69,48 @@ def evaluation_regression(schedule: Schedule, run: Run, *, now: datetime) -> Non
     notifications.announce(schedule.project_id, schedule.user, what, now=now)
 
 
+def job_started(schedule: Schedule, run: Run, *, now: datetime) -> None:
+    """Tell that an execution of a model run is under way. Once per execution, as the next two."""
+    _of_job(schedule, run, AlertType.JOB_STARTED, "It is under way.", now=now)
+
+
+def job_completed(schedule: Schedule, run: Run, *, now: datetime) -> None:
+    _of_job(schedule, run, AlertType.JOB_COMPLETED, "Its answer is there.", now=now)
+
+
+def job_failed(schedule: Schedule, run: Run, *, now: datetime) -> None:
+    what = f"{run.error_message} Correct this, then press Run now."
+    _of_job(schedule, run, AlertType.JOB_FAILED, what, now=now)
+
+
+def _of_job(
+    schedule: Schedule, run: Run, alert_type: AlertType, summary: str, *, now: datetime
+) -> None:
+    verb = alert_type.removeprefix("job_")
+    facts = [
+        ("Model run", schedule.name),
+        ("Model", run.snapshot["model_name"]),
+        ("Scheduled for", _utc(run.scheduled_for)),
+    ]
+    if run.completed_at is not None:
+        facts.append((f"{verb.capitalize()} at", _utc(run.completed_at)))
+    if run.avg_latency_ms is not None:
+        facts.append(("Latency", f"{run.avg_latency_ms:,.0f} ms"))
+    if run.total_cost is not None:
+        facts.append(("Cost", f"{run.total_cost.normalize():f} USD"))
+    what = Happening(
+        alert_type=alert_type,
+        key=str(run.pk),
+        subject=f"Model run {verb}: {schedule.name}",
+        summary=summary,
+        facts=facts,
+        path=f"/admin/evalsched/execution/{run.pk}/change/",
+        # An execution that is told of from its start to its end is one conversation.
+        episode=str(run.pk),
+    )
+    notifications.announce(schedule.project_id, schedule.user, what, now=now)
+
+
 def schedule_disabled(schedule: Schedule, reason: str, *, now: datetime) -> None:
     """Tell the schedule's author that it was switched off. Once per switching off."""
     what = Happening(

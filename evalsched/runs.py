@@ -303,6 +303,8 @@ def _start(run: Run, now: datetime) -> bool:
             )
             if not moved:
                 raise Conflict("The run was cancelled.")
+            if schedule.kind == ScheduleKind.MODEL_RUN:
+                announcements.job_started(schedule, run, now=now)
     except Refusal as refusal:
         _fail(run, refusal.message, now)
         return False
@@ -427,6 +429,8 @@ def _compared(schedule: Schedule, run: Run, batch: Batch) -> dict[str, Any]:
 
 
 def _count_success(schedule: Schedule, run: Run, now: datetime) -> None:
+    if schedule.kind == ScheduleKind.MODEL_RUN:
+        announcements.job_completed(schedule, run, now=now)
     if run.regression_detected and schedule.alert_on_regression:
         announcements.evaluation_regression(schedule, run, now=now)
     if run.trigger == RunTrigger.SCHEDULE:
@@ -453,8 +457,11 @@ def _count_failure(schedule: Schedule, run: Run, now: datetime) -> None:
 
 
 def _tell_of_failure(schedule: Schedule, run: Run, now: datetime) -> None:
-    """Tell of a failed evaluation. A model run has alert types of its own, `job_failed` here."""
-    if schedule.kind == ScheduleKind.EVALUATION and schedule.alert_on_failure:
+    if not schedule.alert_on_failure:
+        return
+    if schedule.kind == ScheduleKind.MODEL_RUN:
+        announcements.job_failed(schedule, run, now=now)
+    else:
         announcements.evaluation_failed(schedule, run, now=now)
 
 

@@ -69,6 +69,7 @@ def worker(
     *,
     queues: str = "ticks,batches,deliveries",
     concurrency: int = 2,
+    pool: str = "prefork",
     app: str = "config.celery",
     settings: Mapping[str, str] = MappingProxyType({}),
     **environment: str,
@@ -81,6 +82,7 @@ def worker(
     number = sum(1 for _ in directory.glob("worker*.log"))
     command = (
         *(*_CELERY, app, "worker", "--queues", queues, "--concurrency", str(concurrency)),
+        *("--pool", pool),
         *("--hostname", f"tests{number}-{os.getpid()}@%h", "--loglevel", "WARNING"),
         *("--without-mingle", "--without-gossip"),
     )

@@ -25,13 +25,14 @@ from access.errors import Refusal
 from alerts.models import AlertType, AttemptOutcome
 from batches.scoring import registry
 from config.celery import app
+from config.management.commands.up import programs
 from tests.processes.test_up import Up, up  # noqa: F401  the fixture
 from tests.processes_at_work import until
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-OURS = {name: COMPOSE[name] for name in ("migrate", "web", "worker", "ticker", "beat")}
+OURS = {name: COMPOSE[name] for name in ("migrate", "web", "worker", "ticker", "courier", "beat")}
 
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")
@@ -227,6 +228,15 @@ def test_compose_and_its_example_name_only_settings_that_are_read() -> None:
 
 def test_compose_publishes_the_web_process_alone() -> None:
     assert [name for name, service in COMPOSE.items() if service.get("ports")] == ["web"]
+
+
+def test_nothing_else_is_done_where_the_ticks_are(tmp_path: Path) -> None:
+    commands = [service["command"] for service in OURS.values() if "command" in service]
+    commands += [program.command for program in programs(tmp_path)]
+    queues = [part for command in commands for part in " ".join(command).split("--queues")[1:]]
+    names = [part.lstrip("= ").split()[0] for part in queues]
+
+    assert sorted(names) == sorted(["batches", "ticks", "deliveries"] * 2)
 
 
 def test_compose_serves_every_queue_and_stops_workers_softly() -> None:

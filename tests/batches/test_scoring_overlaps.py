@@ -139,7 +139,7 @@ def test_a_large_pattern_searches_short_texts_only(pattern: str) -> None:
 
 
 def test_a_pattern_of_too_many_instructions_is_refused_when_saved() -> None:
-    with pytest.raises(Invalid, match="This pattern is too large. Shorten its repetitions."):
+    with pytest.raises(Invalid, match=r"This pattern is too large\. Shorten its repetitions\."):
         parse([{"type": "regex", "value": r"[\p{L}\p{N}]{0,150}"}])
 
 

@@ -41,7 +41,7 @@ class Command(BaseCommand):
         refuse_if_taken(settings.HOST, settings.PORT)
         request = supervisor.StopRequest()
         request.listen()
-        screen = supervisor.Screen(sys.stdout, ["postgres", "worker"])
+        screen = supervisor.Screen(sys.stdout, ["postgres", "courier"])
         request.interrupts = True
         servers: embedded.Servers | None = None
         keeper: supervisor.Supervisor | None = None
@@ -148,10 +148,10 @@ def programs(data_dir: Path) -> list[supervisor.Program]:
     # macOS ends a process that forks after its system libraries have started threads.
     pool = "threads" if sys.platform == "darwin" else "prefork"
 
-    def worker(name: str, queues: str, *, children: int) -> supervisor.Program:
+    def worker(name: str, queue: str, *, at_once: int, pool: str = pool) -> supervisor.Program:
         command = (
-            *(*celery, "worker", "--queues", queues, "--hostname", f"{name}@%h"),
-            *("--concurrency", str(children), "--pool", pool),
+            *(*celery, "worker", "--queues", queue, "--hostname", f"{name}@%h"),
+            *("--concurrency", str(at_once), "--pool", pool),
             *("--without-mingle", "--without-gossip", "--loglevel", "WARNING"),
         )
         own = {
@@ -173,9 +173,11 @@ def programs(data_dir: Path) -> list[supervisor.Program]:
             env | {"EVALSCHED_PROCESS": "web"},
             WEB_PATIENCE,
         ),
-        worker("worker", "batches", children=3),
-        # Of its own, as in production: full batches must not hold up the tick.
-        worker("ticker", "ticks,deliveries", children=2),
+        worker("worker", "batches", at_once=3),
+        # Each of its own, as in production: neither full batches nor receivers that do not answer
+        # may hold up the tick. Both wait for others mostly; threads take the least memory.
+        worker("ticker", "ticks", at_once=3, pool="threads"),
+        worker("courier", "deliveries", at_once=8, pool="threads"),
         supervisor.Program(
             "beat",
             (*celery, "beat", "--pidfile=", "--loglevel", "WARNING"),

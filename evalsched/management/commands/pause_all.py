@@ -5,17 +5,22 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from access import clock
+from alerts import rulebook
 from evalsched import schedules
 
 
 class Command(BaseCommand):
-    help = "Pause every active schedule, with an audit entry each."
+    help = "Pause every active schedule and every enabled alert rule, with an audit entry each."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--schedules", action="store_true", help="schedules only (at present all there is)"
-        )
+        parser.add_argument("--schedules", action="store_true", help="only the schedules")
+        parser.add_argument("--rules", action="store_true", help="only the alert rules")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        paused = schedules.pause_all(now=clock.database_now())
-        self.stdout.write(f"Paused {paused} schedules. 'manage.py resume_all' takes it back.")
+        now = clock.database_now()
+        both = options["schedules"] == options["rules"]
+        if both or options["schedules"]:
+            self.stdout.write(f"Paused {schedules.pause_all(now=now)} schedules.")
+        if both or options["rules"]:
+            self.stdout.write(f"Paused {rulebook.pause_all(now=now)} alert rules.")
+        self.stdout.write("'manage.py resume_all' takes it back.")

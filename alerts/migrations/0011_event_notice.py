@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("alerts", "0009_beat")]
+    dependencies = [("alerts", "0010_anomalies")]
 
     operations = [
         migrations.AddField(

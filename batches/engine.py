@@ -95,6 +95,8 @@ class _Slice:
         self._window = Window(self._job)
         # Of the claims that are held, and no longer: a batch may have 100,000.
         self._cases: dict[int, CaseDraft] = {}
+        # Claims whose cases are being read, which may take a while: their leases run already.
+        self._reading: list[Claim] = []
         # Claims whose call has begun: stopped now, it may have to be paid for all the same.
         self._called: set[Claim] = set()
         self._database = DatabaseThread("database")
@@ -206,8 +208,10 @@ class _Slice:
 
     async def _take_off(self, answer: Exchange) -> None:
         if answer.claims:
+            self._reading = answer.claims
             await self._database.run(lambda: self._read_cases(answer.claims))
         self._window.add(answer.claims, limit=min(answer.limit, self._width))
+        self._reading = []
 
     async def _job(self, claim: Claim) -> Result:
         case = self._cases.pop(claim.job_id, None)
@@ -290,7 +294,7 @@ class _Slice:
         """Renew the leases; a call whose job is somebody else's now is dropped."""
         while True:
             await asyncio.sleep(settings.EVALSCHED_LEASE_SECONDS / 3)
-            held = self._window.held
+            held = [*self._window.held, *self._reading]
             if not held:
                 continue
             try:

@@ -140,10 +140,10 @@ class _Reader:
         if follows not in ("", "\r", "\n", self._delimiter):
             complaint = "Text after a closed quote: a quote inside of a cell is doubled."
             raise self._refusal(self._position, complaint)
-        ends = list(_LINE_END.finditer(self._text, start, self._position))
-        if ends:
-            self._line += len(ends)
-            self._line_start = ends[-1].end()
+        # One at a time: a cell may have millions of lines.
+        for end in _LINE_END.finditer(self._text, start, self._position):
+            self._line += 1
+            self._line_start = end.end()
         return found[1].replace('""', '"')
 
     def _refusal(self, position: int, complaint: str) -> ImportRefused:

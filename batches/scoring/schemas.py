@@ -159,7 +159,9 @@ Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 def _in_time(keyword: Keyword) -> Keyword:
     def check_in_time(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
         patience.check()
-        yield from keyword(validator, value, instance, schema) or ()
+        for error in keyword(validator, value, instance, schema) or ():
+            patience.complained()
+            yield error
 
     return check_in_time
 

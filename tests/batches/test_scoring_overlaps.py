@@ -139,8 +139,8 @@ def test_a_large_pattern_searches_short_texts_only(pattern: str) -> None:
 
 
 def test_a_pattern_of_too_many_instructions_is_refused_when_saved() -> None:
-    with pytest.raises(Invalid, match=r"This pattern is too large\. Shorten its repetitions\."):
-        parse([{"type": "regex", "value": r"[\p{L}\p{N}]{0,150}"}])
+    with pytest.raises(Invalid, match="This pattern is too large"):
+        parse([{"type": "regex", "value": ".{900}.{900}.{900}"}])
 
 
 @pytest.mark.parametrize("type_", ["regex", "rouge-n", "rouge-l", "bleu"])

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from access import heartbeats
 from alerts import episodes, history, rollups, rules, watches
@@ -39,14 +40,14 @@ def evaluate(now: datetime) -> None:
     last = heartbeats.last(EVALUATION)
     if last is not None and last.found.get("minute") == _number(at):
         return
-    whole, started = True, time.monotonic()
+    started = time.monotonic()
     for project_id in _projects(at):
         try:
             evaluate_project(project_id, at=at, now=now)
         except Exception:
-            whole = False
             logger.exception("rules not evaluated", project=str(project_id))
-    if whole:
+    # What another process is at is not done yet: it may die.
+    if not _waiting(at).exists():
         took_ms = round((time.monotonic() - started) * 1000)
         heartbeats.note(EVALUATION, now=now, found={"minute": _number(at), "took_ms": took_ms})
 
@@ -83,8 +84,14 @@ def _number(minute: datetime) -> int:
 
 
 def evaluate_project(project_id: uuid.UUID, *, at: datetime, now: datetime) -> bool:
-    """Evaluate the project's rules over the windows that end at `at`, unless it has been done."""
-    rollups.pack(project_id, before=at, judged=_last_judged(project_id), now=now)
+    """Evaluate the project's rules over the windows that end at `at`, unless it has been done.
+
+    Return False as well where another process packs or evaluates: without what is being packed
+    the minute would be judged as if it were empty.
+    """
+    packed = rollups.pack(project_id, before=at, judged=_last_judged(project_id), now=now)
+    if packed is None:
+        return False
     with transaction.atomic():
         if not _alone(project_id):
             return False
@@ -124,6 +131,14 @@ def _projects(at: datetime) -> list[uuid.UUID]:
     watched = AlertRule.objects.filter(enabled=True).order_by("project_id")
     projects = set(watched.values_list("project_id", flat=True).distinct())
     return sorted(projects | set(rollups.dirty_projects(at)))
+
+
+def _waiting(at: datetime) -> QuerySet[AlertRule]:
+    """Return the enabled rules of the projects that nobody has evaluated up to `at`."""
+    judged = EvaluationPass.objects.filter(minute__gte=at)
+    return AlertRule.objects.filter(enabled=True).exclude(
+        project_id__in=judged.values("project_id")
+    )
 
 
 def _alone(project_id: uuid.UUID) -> bool:

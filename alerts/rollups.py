@@ -59,15 +59,17 @@ def dirty_projects(before: datetime) -> list[uuid.UUID]:
     return list(marks.values_list("project_id", flat=True).distinct())
 
 
-def pack(project_id: uuid.UUID, *, before: datetime, judged: datetime | None, now: datetime) -> int:
+def pack(
+    project_id: uuid.UUID, *, before: datetime, judged: datetime | None, now: datetime
+) -> int | None:
     """Rebuild the project's marked minutes that begin before `before`; return how many.
 
     `judged` is the end of the last window that was evaluated: what came into minutes before it is
-    noted as late. One at a time for each project; a second one returns at once.
+    noted as late. One at a time for each project; a second one returns None at once.
     """
     with transaction.atomic():
         if not _alone(project_id):
-            return 0
+            return None
         minutes = _take_marks(project_id, before)
         for start in range(0, len(minutes), _AT_ONCE):
             _rebuild(project_id, minutes[start : start + _AT_ONCE], judged, now)

@@ -1,12 +1,15 @@
 """Rules over spans, minute by minute: rows, states, episodes, and what is told."""
 
-from collections.abc import Callable
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from access import heartbeats
 from access.actors import Actor
@@ -22,7 +25,7 @@ from alerts.models import (
 )
 from alerts.rule_models import RuleState
 from tests.factories import NOW, make_actor, make_rule, make_span, store_spans
-from tests.processes_at_work import at_once
+from tests.processes_at_work import at_once, beside
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
@@ -816,3 +819,46 @@ def test_two_evaluators_make_one_row_one_transition_and_one_notification() -> No
     assert Event.objects.filter(project=actor.project).count() == 1
     assert Alert.objects.filter(rule=rule).count() == 1
     assert connection.in_atomic_block is False
+
+
+@contextmanager
+def held(project_id: uuid.UUID, number: int) -> Iterator[None]:
+    """Hold one of the project's locks from another connection: 1 to pack, 2 to evaluate."""
+    taken, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s::text, %s))", [project_id, number]
+            )
+            taken.set()
+            over.wait(30)
+
+    with beside(hold) as answer:
+        taken.wait(30)
+        try:
+            yield
+        finally:
+            over.set()
+        answer()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("number", [1, 2], ids=["packs", "evaluates"])
+def test_while_another_one_is_at_it_nothing_is_judged_and_should_it_die_it_is_done(
+    number: int,
+) -> None:
+    """Judged without what is being packed, the minute would be empty; noted, it would be lost."""
+    actor = make_actor()
+    rule = make_rule(actor)
+    come(actor, 0.5, 700)
+    now = at(1) + timedelta(seconds=9)
+
+    with held(actor.project.pk, number):
+        evaluations.evaluate(now)
+        meanwhile = len(rows_of(rule))
+    evaluations.evaluate(now + timedelta(seconds=1))
+
+    assert meanwhile == 0
+    assert rows_of(rule) == [(700, "firing", "ok", 1)]
+    assert told(actor) == ["Firing"]

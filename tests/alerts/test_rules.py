@@ -148,6 +148,92 @@ def test_timeline(line: str, fields: dict[str, Any], states: str, notices: str) 
     assert run(line, policy(**{"cooldown_minutes": 60} | fields)) == (states, notices)
 
 
+HEALTHS = {
+    Health.OK: "k",
+    Health.NO_DATA: "n",
+    Health.INSUFFICIENT: "s",
+    Health.ERROR: "e",
+}
+OVER_100 = Policy(">", Decimal(100), cooldown_minutes=60)
+UNDER_5 = Policy("<", Decimal(5), cooldown_minutes=60, no_data="zero", always_sufficient=True)
+RECOVERS = OVER_100._replace(recovery=Decimal(80))
+
+
+@pytest.mark.parametrize(
+    ("given", "line", "states", "healths", "notices"),
+    [
+        # Values with the samples behind them, `200x3`; a dash is an empty window.
+        # No data: what fires goes on, what is inactive stays so, and nothing is told.
+        (OVER_100, "50 - 200 - - 50 -", "iiFFFii", "knknnkn", "..!..o."),
+        # The time of what is pending goes on through silence, but only a breach ends it.
+        (OVER_100._replace(for_minutes=3), "200 - - - 200", "ppppF", "knnnk", "....!"),
+        (OVER_100._replace(for_minutes=3), "200 - - - 50", "ppppi", "knnnk", "....."),
+        # And of what recovers, until a clear minute.
+        (OVER_100._replace(keep_firing_minutes=2), "200 50 - - 50", "Frrri", "kknnk", "!...o"),
+        # Silence is an alert where the rule says so, and a value under the threshold ends it.
+        (OVER_100._replace(no_data="alert"), "50 - - 50", "iFFi", "knnk", ".!.o"),
+        (OVER_100._replace(no_data="alert", for_minutes=1), "- - 50", "pFi", "nnk", ".!o"),
+        # Silence is zero: it breaches where too little does, and ends where too much does.
+        (UNDER_5, "9 - - 9", "iFFi", "kkkk", ".!.o"),
+        (OVER_100._replace(no_data="zero"), "200 - -", "Fii", "kkk", "!o."),
+        # Too few samples neither begin nor end anything, however far beyond the value is.
+        (OVER_100._replace(min_samples=3), "900x2 900x3 50x2 50x3", "iFFi", "sksk", ".!.o"),
+        (OVER_100._replace(min_samples=3), "900x3 - 50x1 -", "FFFF", "knsn", "!..."),
+        # An empty window is no data and never insufficient; counts need no number of samples.
+        (OVER_100._replace(min_samples=3, no_data="alert"), "50x3 - 900x1", "iFF", "kns", ".!."),
+        (UNDER_5._replace(min_samples=3), "9 2x2 -", "iFF", "kkk", ".!."),
+        # The recovery threshold: it fires on between the two and ends on the safe side.
+        (RECOVERS, "90 101 90 81 80 90", "iFFFii", "kkkkkk", ".!..o."),
+        (
+            RECOVERS._replace(keep_firing_minutes=2),
+            "200 70 90 70 - 70",
+            "FrFrri",
+            "kkkknk",
+            "!....o",
+        ),
+        # The cooldown counts silent minutes, and the first breach after it tells.
+        (OVER_100._replace(cooldown_minutes=3), "200 50 - 200 200", "FiiFF", "kknkk", "!o.!."),
+        (
+            OVER_100._replace(cooldown_minutes=4),
+            "200 50 200 - 200 50",
+            "FiFFFi",
+            "kkknkk",
+            "!o..!o",
+        ),
+        # Deferred, and over before the cooldown was: nobody hears of it.
+        (OVER_100._replace(cooldown_minutes=4), "200 50 200 - 50 50", "FiFFii", "kkknkk", "!o...."),
+        # Told again each time it has passed, unless that is off.
+        (
+            OVER_100._replace(cooldown_minutes=2),
+            "200 200 - 200 200 200",
+            "FFFFFF",
+            "kknkkk",
+            "!..+.+",
+        ),
+        (
+            OVER_100._replace(cooldown_minutes=2, renotify=False),
+            *("200 200 - 200 200 50", "FFFFFi", "kknkkk", "!....o"),
+        ),
+    ],
+    ids=str,
+)
+def test_timeline_of_values(
+    given: Policy, line: str, states: str, healths: str, notices: str
+) -> None:
+    memory, found = Memory(), ["", "", ""]
+    for number, word in enumerate(line.split()):
+        value, _, samples = word.partition("x")
+        window = Measured(None, 0) if word == "-" else Measured(float(value), int(samples or 5))
+        judged = rules.judge(given, window)
+        step = rules.step(given, memory, judged.finding, NOW + number * MINUTE)
+        memory = step.memory
+        found[0] += STATES[memory.state]
+        found[1] += HEALTHS[judged.health]
+        found[2] += NOTICES[step.notice]
+
+    assert found == [states, healths, notices]
+
+
 def test_the_cooldown_is_the_least_time_between_two_firing_notices_whatever_happens() -> None:
     """All timelines of eight minutes: never two within it, never one in vain."""
     given = policy(cooldown_minutes=3, keep_firing_minutes=1)

@@ -1,5 +1,6 @@
 """Metrics of windows: the same as PostgreSQL finds in the spans themselves."""
 
+import os
 import random
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -101,6 +102,54 @@ COMBINATIONS = [
     *((Metric.ERROR_RATE, each) for each in ("avg", "count", "sum")),
     *((Metric.THROUGHPUT, each) for each in ("avg", "count", "sum")),
 ]
+
+
+# Of percentiles; all of them with EVALSCHED_SOAK=1.
+RANDOM_WINDOWS = 10_000 if os.environ.get("EVALSCHED_SOAK") else 300
+_OF_ONE_PROJECT = 100
+
+
+@pytest.mark.parametrize("seed", range(RANDOM_WINDOWS // _OF_ONE_PROJECT))
+def test_percentiles_of_random_windows_are_percentile_cont_to_the_last_bit(
+    seed: int, actor: Actor
+) -> None:
+    chance = random.Random(f"percentiles {seed}")
+    store_spans(actor, _spans(chance, chance.choice([3, 50, 700, 3000]), 120), now=NOW)
+    rollups.pack(actor.project.pk, before=NOW, judged=None, now=NOW)
+    shares = list(windows.PERCENTILES.values())
+    columns = ", ".join(
+        f"percentile_cont(%(shares)s) WITHIN GROUP (ORDER BY {column}::float8)"
+        for column in VALUED.values()
+    )
+    for _ in range(_OF_ONE_PROJECT):
+        end, length = NOW - chance.randrange(60) * MINUTE, chance.randint(1, 60)
+        model = chance.choice(["", "a", "b"])
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT {columns} FROM alerts_trace WHERE project_id = %(project)s"
+                " AND ended_at >= %(start)s AND ended_at < %(end)s"
+                " AND %(model)s IN ('', model)",
+                {
+                    "shares": shares,
+                    "project": actor.project.pk,
+                    "start": end - length * MINUTE,
+                    "end": end,
+                    "model": model,
+                },
+            )
+            theirs = [found or [None] * len(shares) for found in cursor.fetchone()]
+
+        read = rollups.read(actor.project.pk, end=end, window=length, with_values=ALL)
+        found = Series(read)
+        ours = [
+            [
+                found.measure(Shape(metric, name, length, model=model))[""].value
+                for name in windows.PERCENTILES
+            ]
+            for metric in VALUED
+        ]
+
+        assert ours == theirs, (seed, end, length, model)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -40,7 +40,7 @@ def test_the_link_of_a_notice_leads_there_and_one_press_acknowledges(actor: Acto
     assert (label, unchanged) == ("Acknowledge", None)
     assert "Slow chats" in before
     assert "max of latency &gt; 500 ms over 5 min. The last value was 700 ms" in before
-    assert f"{actor.user.username} looks after it" in after
+    assert f"{actor.user.username} acknowledged it" in after
     assert '<button type="submit" class="main">' in before
     assert '<button type="submit" class="main">' not in after
     assert Alert.objects.get(project=actor.project).acknowledged_by == actor.user
@@ -101,4 +101,4 @@ def test_who_was_first_looks_after_it(actor: Actor) -> None:
 
     page = browser(other).post(address(alert), follow=True)
 
-    assert f"{actor.user.username} looks after it since 2025-01-15 10:00" in page.content.decode()
+    assert f"{actor.user.username} acknowledged it at 2025-01-15 10:00" in page.content.decode()

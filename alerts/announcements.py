@@ -28,6 +28,14 @@ _NAMES = {
     Metric.TTFT: "Time to first token",
     Metric.TOKEN_USAGE: "Token usage",
 }
+_UNITS = {
+    Metric.LATENCY: " ms",
+    Metric.ERROR_RATE: " %",
+    Metric.COST: "$",
+    Metric.THROUGHPUT: " a minute",
+    Metric.TTFT: " ms",
+    Metric.TOKEN_USAGE: " tokens",
+}
 _OUR_WORDS = {
     Notice.FIRING: "Firing",
     Notice.AGAIN: "Still firing",
@@ -44,16 +52,16 @@ def amount(rule: AlertRule, value: Value | None) -> str:
         text = f"{Decimal(str(value)):,.6f}".rstrip("0").rstrip(".")
         return f"${text or 0}"
     text = f"{float(value):,.2f}".rstrip("0").rstrip(".")
-    if counts or (metric in {Metric.ERROR_RATE, Metric.THROUGHPUT} and _summed(rule)):
-        return text
-    unit = {
-        Metric.LATENCY: " ms",
-        Metric.TTFT: " ms",
-        Metric.ERROR_RATE: " %",
-        Metric.THROUGHPUT: " a minute",
-        Metric.TOKEN_USAGE: " tokens",
-    }.get(metric, "")
-    return text + unit
+    return text + unit(rule)
+
+
+def unit(rule: AlertRule) -> str:
+    """Return what stands behind a value of the rule's metric; "$" stands before it."""
+    metric = Metric(rule.metric_type)
+    counted = metric in {Metric.ERROR_RATE, Metric.THROUGHPUT} and _summed(rule)
+    if counted or rule.aggregation_method == "count":
+        return ""
+    return _UNITS[metric]
 
 
 def condition(rule: AlertRule) -> str:

@@ -68,9 +68,7 @@ class NotificationFilter(django_filters.FilterSet):
     kind = django_filters.ChoiceFilter(choices=ChannelKind.choices)
     channel_id = django_filters.UUIDFilter()
     event_id = django_filters.UUIDFilter()
-    alert_type = django_filters.ChoiceFilter(
-        field_name="event__alert_type", choices=OFFERED
-    )
+    alert_type = django_filters.ChoiceFilter(field_name="event__alert_type", choices=OFFERED)
     # Those with an attempt that ended so.
     outcome = django_filters.ChoiceFilter(
         field_name="history__outcome", choices=AttemptOutcome.choices, distinct=True

@@ -30,6 +30,15 @@ _NAMES = {
     Metric.TOKEN_USAGE: "Token usage",
     Metric.ANOMALY_SEVERITY: "Anomaly severity",
 }
+_UNITS = {
+    Metric.LATENCY: " ms",
+    Metric.ERROR_RATE: " %",
+    Metric.COST: "$",
+    Metric.THROUGHPUT: " a minute",
+    Metric.TTFT: " ms",
+    Metric.TOKEN_USAGE: " tokens",
+    Metric.ANOMALY_SEVERITY: "",
+}
 # How an episode ends that did not end by itself.
 BY_HAND = "by_hand"
 _OUR_WORDS = {
@@ -46,17 +55,16 @@ def amount(rule: AlertRule, value: Value | None) -> str:
     metric, counts = Metric(rule.metric_type), rule.aggregation_method == "count"
     if metric is Metric.COST and not counts:
         return f"${_number(Decimal(str(value)), 6)}"
-    text = _number(Decimal(str(value)), 2)
-    if counts or (metric in {Metric.ERROR_RATE, Metric.THROUGHPUT} and _summed(rule)):
-        return text
-    unit = {
-        Metric.LATENCY: " ms",
-        Metric.TTFT: " ms",
-        Metric.ERROR_RATE: " %",
-        Metric.THROUGHPUT: " a minute",
-        Metric.TOKEN_USAGE: " tokens",
-    }.get(metric, "")
-    return text + unit
+    return _number(Decimal(str(value)), 2) + unit(rule)
+
+
+def unit(rule: AlertRule) -> str:
+    """Return what stands behind a value of the rule's metric; "$" stands before it."""
+    metric = Metric(rule.metric_type)
+    counted = metric in {Metric.ERROR_RATE, Metric.THROUGHPUT} and _summed(rule)
+    if counted or rule.aggregation_method == "count":
+        return ""
+    return _UNITS[metric]
 
 
 def condition(rule: AlertRule) -> str:

@@ -325,4 +325,4 @@ class Alert(Owned):
         indexes = [models.Index(fields=["project", "-created_at"], name="alert_newest")]
 
     def __str__(self) -> str:
-        return f"{self.status} {self.group}".strip()
+        return f"{self.rule} ({self.group})" if self.group else str(self.rule)

@@ -1,14 +1,14 @@
-"""The operator's home page and the admin's navigation. Reads only; a handful of queries."""
+"""The operator's home page. Reads only; a handful of queries."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.contrib import admin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, TruncDate
 from django.http import HttpRequest
-from django.urls import reverse_lazy
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django_celery_beat.models import PeriodicTask
@@ -16,10 +16,15 @@ from django_celery_beat.models import PeriodicTask
 from access.admin import words
 from access.admin.base import change_url, list_url
 from access.admin.lists import first_id
+from alerts import announcements, rollups, rulebook
+from alerts.admin.alerts import AlertAdmin
+from alerts.models import Alert, AlertRule, Trace
+from alerts.rule_models import AlertStatus
 from batches.admin.batches import TONES
 from batches.models import Batch, ModelEndpoint, TestSuite
 from evalsched.admin import history, standing
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule, ScheduleKind
+from evalsched.schedules import PAUSED_ALL
 
 _DUE = 5
 _LATEST = 8
@@ -58,6 +63,17 @@ class Failing:
 
 
 @dataclass(frozen=True)
+class Firing:
+    url: str
+    name: str
+    status: SafeString
+    since: SafeString | str
+    value: str
+    condition: str
+    buttons: SafeString
+
+
+@dataclass(frozen=True)
 class Spending:
     """What the batches started within a time cost; those without a known price are counted."""
 
@@ -68,6 +84,15 @@ class Spending:
     unpriced: int
 
 
+@dataclass(frozen=True)
+class Day:
+    """What a UTC day cost, where the price is known."""
+
+    name: str
+    batches: str
+    traces: str
+
+
 def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add what the home page shows to its context."""
     now = timezone.now()
@@ -76,15 +101,22 @@ def home(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return context | {
         "due": _due(),
         "underway": _underway(),
+        "firing": _firing(now),
+        "watching": AlertRule.objects.filter(enabled=True).count(),
         "failing": _failing(now),
         "runs": [history.line(run) for run in latest],
         "spending": _spending(now),
+        "days": _days(now),
         "steps": _steps(),
         "silent_since": _silent_since(now),
+        "paused": _paused(),
         "schedules_url": list_url(Schedule),
         "failing_url": list_url(Schedule, "?status=failing"),
         "runs_url": list_url(Run),
         "batches_url": list_url(Batch),
+        "alerts_url": list_url(Alert, "?status__exact=firing"),
+        "rules_url": list_url(AlertRule),
+        "traces_url": list_url(Trace),
     }
 
 
@@ -160,6 +192,59 @@ def _failing(now: datetime) -> list[Failing]:
     ]
 
 
+def _firing(now: datetime) -> list[Firing]:
+    """Return the open alerts, the newest first."""
+    found = Alert.objects.filter(status=AlertStatus.FIRING).select_related("rule", "project")
+    pages = admin.site.get_model_admin(Alert)
+    assert isinstance(pages, AlertAdmin)
+    return [
+        Firing(
+            url=change_url(alert),
+            name=pages.about(alert),
+            status=pages.state(alert),
+            since=words.when(alert.started_at, now),
+            value=pages.value(alert),
+            condition=announcements.condition(alert.rule),
+            buttons=pages.row_buttons(alert),
+        )
+        for alert in found.order_by("-started_at", "-pk")[:_LISTED]
+    ]
+
+
+def _paused() -> str:
+    """Return what `pause_all` holds back, in words; empty when it is nothing."""
+    schedules = Schedule.objects.filter(is_active=False, pause_reason=PAUSED_ALL).count()
+    rules = AlertRule.objects.filter(enabled=False, pause_reason=rulebook.PAUSED_ALL).count()
+    parts = [
+        f"{count} {name}{'' if count == 1 else 's'}"
+        for count, name in ((schedules, "schedule"), (rules, "alert rule"))
+        if count
+    ]
+    return " and ".join(parts)
+
+
+def _days(now: datetime) -> list[Day]:
+    """Return what each of the last seven UTC days cost, today first."""
+    today = now.astimezone(UTC).date()
+    first = datetime.combine(today - 6 * _DAY, time.min, UTC)
+    recent: QuerySet[Any] = Batch.objects.filter(
+        id__gte=first_id(first), rescored_from__isnull=True, total_cost__isnull=False
+    )
+    by_day = recent.order_by().annotate(day=TruncDate("created_at", tzinfo=UTC)).values("day")
+    batches = dict(by_day.annotate(cost=Sum("total_cost")).values_list("day", "cost"))
+    traces = rollups.reported_cost(first)
+    if not batches and not any(traces.values()):
+        return []
+    return [
+        Day(
+            name="Today" if day == today else f"{day:%a %Y-%m-%d}",
+            batches=words.money(batches.get(day, Decimal(0))),
+            traces=words.money(traces.get(day, Decimal(0))),
+        )
+        for day in (today - number * _DAY for number in range(7))
+    ]
+
+
 def _spending(now: datetime) -> list[Spending]:
     day, week = first_id(now - _DAY), first_id(now - _WEEK)
     # What was scored anew was paid for once.
@@ -168,7 +253,10 @@ def _spending(now: datetime) -> list[Spending]:
         **_sums("week", Q()),
         **_sums("day", Q(id__gte=day)),
     )
-    return [_spent("Last 24 hours", "day", sums), _spent("Last 7 days", "week", sums)]
+    return [
+        _spent("Batches, last 24 hours", "day", sums),
+        _spent("Batches, last 7 days", "week", sums),
+    ]
 
 
 def _sums(name: str, within: Q) -> dict[str, Any]:
@@ -218,75 +306,3 @@ def _silent_since(now: datetime) -> str:
     if now - tick.last_run_at > _SILENCE:
         return f"its last tick was {words.relative(tick.last_run_at, now)}"
     return ""
-
-
-def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """Return the groups of the sidebar."""
-    return [
-        {"items": [_item("Home", "home", "admin:index")]},
-        {
-            "title": "Evaluations",
-            "separator": True,
-            "items": [
-                _item("Schedules", "schedule", "admin:evalsched_schedule_changelist"),
-                _item("Runs", "history", "admin:evalsched_run_changelist"),
-                _item("Model runs", "bolt", "admin:evalsched_modelrun_changelist"),
-                _item("Executions", "receipt_long", "admin:evalsched_execution_changelist"),
-                _item("Batches", "stacks", "admin:batches_batch_changelist"),
-                _item("Experiments", "science", "admin:batches_experiment_changelist"),
-                _item("Jobs", "forum", "admin:batches_job_changelist"),
-            ],
-        },
-        {
-            "title": "Models and suites",
-            "separator": True,
-            "items": [
-                _item("Model endpoints", "smart_toy", "admin:batches_modelendpoint_changelist"),
-                _item("Test suites", "checklist", "admin:batches_testsuite_changelist")
-                | {"active": _about_suites},
-                _item("Agents", "support_agent", "admin:batches_agent_changelist"),
-                _item("Documents", "description", "admin:batches_document_changelist"),
-            ],
-        },
-        {
-            "title": "Alerts",
-            "separator": True,
-            "items": [
-                _item("Alerts", "crisis_alert", "admin:alerts_alert_changelist"),
-                _item("Alert rules", "rule", "admin:alerts_alertrule_changelist"),
-                _item("Traces", "timeline", "admin:alerts_trace_changelist"),
-                _item("Events", "campaign", "admin:alerts_event_changelist"),
-                _item("Notifications", "mail", "admin:alerts_notification_changelist"),
-                _item("Channels", "outgoing_mail", "admin:alerts_channel_changelist"),
-                _item("Preferences", "notifications", "admin:alerts_preference_changelist"),
-            ],
-        },
-        {
-            "title": "Access",
-            "separator": True,
-            "items": [
-                _item("Users", "person", "admin:access_user_changelist"),
-                _item("Projects", "folder", "admin:access_project_changelist"),
-                _item("API keys", "key", "admin:access_apikey_changelist"),
-                _item("Audit trail", "policy", "admin:access_auditevent_changelist"),
-            ],
-        },
-        {
-            "title": "System",
-            "separator": True,
-            "items": [
-                _item(
-                    "Periodic tasks", "timer", "admin:django_celery_beat_periodictask_changelist"
-                ),
-                _item("API documentation", "api", "docs"),
-            ],
-        },
-    ]
-
-
-def _about_suites(request: HttpRequest) -> bool:
-    return "/batches/test" in request.path
-
-
-def _item(title: str, icon: str, route: str) -> dict[str, Any]:
-    return {"title": title, "icon": icon, "link": reverse_lazy(route)}

@@ -277,7 +277,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "LOGIN": {"form": "access.logins.LoginForm"},
     "DASHBOARD_CALLBACK": "config.dashboard.home",
-    "SIDEBAR": {"show_search": False, "navigation": "config.dashboard.navigation"},
+    "SIDEBAR": {"show_search": False, "navigation": "config.navigation.groups"},
 }
 
 # --- Logs ---------------------------------------------------------------------------------------

@@ -9,10 +9,25 @@ from django.utils.safestring import SafeString
 
 from access import clock
 from access.admin import words
-from access.admin.base import Button, ReadOnlyAdmin, Said, actor_in, change_url
+from access.admin.base import (
+    Button,
+    ReadOnlyAdmin,
+    Said,
+    actor_in,
+    change_url,
+    instant,
+    list_url,
+)
 from access.admin.lists import LongList, MadeFilter
 from alerts import announcements, episodes
-from alerts.models import Alert
+from alerts.models import Alert, Event
+
+_ENDINGS = {
+    "recovered": "the value recovered",
+    "by_hand": "somebody resolved it",
+    "rule_changed": "its rule watches something else now",
+    "rule_disabled": "its rule was disabled",
+}
 
 
 def _open(alert: Any) -> bool:
@@ -29,11 +44,21 @@ class AlertAdmin(LongList, ReadOnlyAdmin):
     list_select_related = ("rule", "project")
     list_filter = (MadeFilter, "status", "severity")
     fields = (
-        *("about", "rule_link", "state", "severity", "value", "peak", "samples", "notices"),
-        *("started", "lasted", "acknowledged_at", "acknowledged_by", "resolution"),
-        *("resolved_by", "project", "user"),
+        *("about", "rule_link", "state", "severity", "value", "peak", "samples", "told"),
+        *("started", "lasted", "acknowledged", "acknowledged_by", "ended", "resolved_by"),
+        *("project", "user"),
     )
-    readonly_fields = ("about", "rule_link", "state", "value", "peak", "started", "lasted")
+    readonly_fields = (
+        *("about", "rule_link", "state", "value", "peak", "told", "started", "lasted"),
+        *("acknowledged", "ended"),
+    )
+    only_with = {
+        "acknowledged": "acknowledged_at",
+        "acknowledged_by": "acknowledged_at",
+        "ended": "resolved_at",
+        "resolved_by": "resolved_by_id",
+    }
+    acknowledged = instant("acknowledged_at", "Acknowledged")
     buttons = (
         Button(
             "acknowledge",
@@ -58,7 +83,7 @@ class AlertAdmin(LongList, ReadOnlyAdmin):
 
     @admin.display(description="Alert")
     def about(self, alert: Alert) -> str:
-        return f"{alert.rule} ({alert.group})" if alert.group else str(alert.rule)
+        return str(alert)
 
     @admin.display(description="Rule")
     def rule_link(self, alert: Alert) -> SafeString:
@@ -67,8 +92,10 @@ class AlertAdmin(LongList, ReadOnlyAdmin):
     @admin.display(description="Status")
     def state(self, alert: Alert) -> SafeString:
         if not _open(alert):
-            return words.label(alert.status, "success", title=alert.resolution)
-        return words.label("acknowledged" if alert.acknowledged_at else "firing", "danger")
+            return words.label(alert.status, "success", title=_ENDINGS.get(alert.resolution, ""))
+        if alert.acknowledged_at:
+            return words.label("acknowledged", "warning", title="Somebody looks after it")
+        return words.label("firing", "danger")
 
     @admin.display(description="Last value")
     def value(self, alert: Alert) -> str:
@@ -77,6 +104,16 @@ class AlertAdmin(LongList, ReadOnlyAdmin):
     @admin.display(description="Peak")
     def peak(self, alert: Alert) -> str:
         return announcements.amount(alert.rule, alert.peak_value)
+
+    @admin.display(description="Notices")
+    def told(self, alert: Alert) -> SafeString:
+        shown = f"{alert.notices} while it fired" if alert.notices else "None while it fired"
+        return words.link(list_url(Event, f"?episode__exact={alert.pk}"), shown)
+
+    @admin.display(description="Ended")
+    def ended(self, alert: Alert) -> str:
+        why = _ENDINGS.get(alert.resolution, alert.resolution)
+        return f"{words.utc(alert.resolved_at)}: {why}"
 
     @admin.display(description="Began")
     def started(self, alert: Alert) -> SafeString | str:

@@ -1,6 +1,7 @@
 """Alert rules: the list, the form, and how the value has developed against the threshold."""
 
-from typing import Any
+from decimal import Decimal
+from typing import Any, cast
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -22,6 +23,7 @@ from access.admin.forms import DomainForm
 from alerts import announcements, history, rulebook
 from alerts.admin import charts
 from alerts.models import Alert, AlertRule
+from alerts.rule_models import RuleStatus
 
 TONES: dict[str, words.Tone] = {
     "inactive": "success",
@@ -30,20 +32,95 @@ TONES: dict[str, words.Tone] = {
     "recovering": "info",
 }
 _CHARTED = 180
-_FIELDS = (
-    *("rule_name", "description", "metric_type", "aggregation_method", "comparison_operator"),
-    *("threshold_value", "time_window_minutes", "model_filter", "operation_filter"),
-    *("status_filter", "source_filter", "group_by", "notify_email", "notify_webhooks"),
-    *("notify_integrations", "cooldown_minutes", "renotify", "for_minutes"),
-    *("keep_firing_minutes", "recovery_threshold", "tolerance", "min_samples", "no_data_mode"),
-    *("severity", "enabled"),
+_SECTIONS = (
+    (
+        "Condition",
+        (
+            *("metric_type", "aggregation_method", "comparison_operator", "threshold_value"),
+            *("time_window_minutes", "severity"),
+        ),
+    ),
+    (
+        "What it looks at",
+        ("model_filter", "operation_filter", "status_filter", "source_filter", "group_by"),
+    ),
+    (
+        "Who is told",
+        ("notify_email", "notify_webhooks", "notify_integrations", "cooldown_minutes", "renotify"),
+    ),
 )
+_BEGIN_AND_END = (
+    *("for_minutes", "keep_firing_minutes", "recovery_threshold", "tolerance"),
+    *("min_samples", "no_data_mode"),
+)
+_FIELDS = (
+    *("rule_name", "description", "enabled"),
+    *(name for _, names in _SECTIONS for name in names),
+    *_BEGIN_AND_END,
+)
+_SUGGESTED = ", ".join(f"{name} {least}" for name, least in rulebook.SUGGESTED_SAMPLES.items())
+_LABELS = {
+    "rule_name": "Name",
+    "metric_type": "Metric",
+    "aggregation_method": "Aggregation",
+    "comparison_operator": "Fires when it is",
+    "threshold_value": "Threshold",
+    "time_window_minutes": "Window in minutes",
+    "model_filter": "Model",
+    "operation_filter": "Operation",
+    "status_filter": "Status",
+    "source_filter": "Source",
+    "notify_email": "By mail",
+    "notify_webhooks": "By webhooks",
+    "notify_integrations": "By chat",
+    "cooldown_minutes": "Cooldown in minutes",
+    "renotify": "Tell again",
+    "for_minutes": "Fires after minutes",
+    "keep_firing_minutes": "Ends after minutes",
+    "min_samples": "Least samples",
+    "no_data_mode": "Without data",
+}
+_HELP = {
+    "aggregation_method": "Error rate and throughput know avg, count and sum.",
+    "threshold_value": "In ms, percent of the spans, USD, spans a minute, or tokens.",
+    "time_window_minutes": "1 to 1440; at most 60 for percentiles.",
+    "model_filter": "Exactly this name; empty means all.",
+    "operation_filter": "Exactly this name; empty means all.",
+    "status_filter": "Not for an error rate.",
+    "source_filter": "Ingest is what programs report, evaluation what batches call.",
+    "group_by": "Each model or operation fires for itself; at most 100.",
+    "notify_email": "To you, and to the project's mail channels.",
+    "notify_webhooks": "To the project's webhooks.",
+    "notify_integrations": "To the project's Slack channels.",
+    "cooldown_minutes": "The least time between two notices that it fires.",
+    "renotify": "While it fires, each time the cooldown has passed.",
+    "for_minutes": "Beyond the threshold for so long before it fires.",
+    "keep_firing_minutes": "Back in bounds for so long before it ends.",
+    "recovery_threshold": "It ends only on the safe side of this.",
+    "tolerance": "For equal and unequal.",
+    "min_samples": f"With fewer nothing is judged. Percentiles say something from: {_SUGGESTED}.",
+    "no_data_mode": "What an empty window is: zero, nothing new, or a breach.",
+}
 
 
 class AlertRuleForm(DomainForm):
     class Meta:
         model = AlertRule
         fields = ("project", *_FIELDS)
+        labels = _LABELS
+        help_texts = _HELP
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("threshold_value", "recovery_threshold", "tolerance"):
+            if isinstance(stored := self.initial.get(name), Decimal):
+                self.initial[name] = Decimal(f"{stored.normalize():f}")
+        self.fields["description"].widget.attrs["rows"] = 2
+        operators = cast(Any, self.fields["comparison_operator"])
+        operators.choices = [
+            (value, f"{label.lower()} ({value})") if value else (value, label)
+            for value, label in operators.choices
+        ]
 
 
 @admin.register(AlertRule)
@@ -72,45 +149,8 @@ class AlertRuleAdmin(DomainAdmin):
         what = ("rule_name", "description")
         return (
             (None, {"fields": what if obj else ("project", *what, "enabled")}),
-            (
-                "Condition",
-                {
-                    "fields": (
-                        ("aggregation_method", "metric_type"),
-                        ("comparison_operator", "threshold_value"),
-                        ("time_window_minutes", "severity"),
-                    )
-                },
-            ),
-            (
-                "What it looks at",
-                {
-                    "fields": (
-                        ("model_filter", "operation_filter"),
-                        ("status_filter", "source_filter", "group_by"),
-                    )
-                },
-            ),
-            (
-                "Who is told",
-                {
-                    "fields": (
-                        ("notify_email", "notify_webhooks", "notify_integrations"),
-                        ("cooldown_minutes", "renotify"),
-                    )
-                },
-            ),
-            (
-                "When it begins and ends",
-                {
-                    "classes": ["collapse"],
-                    "fields": (
-                        ("for_minutes", "keep_firing_minutes"),
-                        ("recovery_threshold", "tolerance"),
-                        ("min_samples", "no_data_mode"),
-                    ),
-                },
-            ),
+            *((title, {"fields": names}) for title, names in _SECTIONS),
+            ("When it begins and ends", {"classes": ["collapse"], "fields": _BEGIN_AND_END}),
         )
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
@@ -145,7 +185,7 @@ class AlertRuleAdmin(DomainAdmin):
                 "state": self.state(rule),
                 "condition": announcements.condition(rule),
                 "last_fired": self.last_fired(rule),
-                "warnings": rulebook.warnings(rule),
+                "warnings": [*filter(None, [rule.pause_reason]), *rulebook.warnings(rule)],
             }
             context["charts"] = _charts(rule)
             context["alerts_url"] = list_url(Alert, f"?rule__id__exact={rule.pk}")
@@ -173,10 +213,13 @@ class AlertRuleAdmin(DomainAdmin):
     @admin.display(description="State")
     def state(self, rule: AlertRule) -> SafeString:
         if not rule.enabled:
-            return words.label("disabled")
+            return words.label("paused" if rule.pause_reason else "disabled")
         state, health = rulebook.standing(list(rule.states.all()))
-        shown = state if health == "ok" else f"{state}, {health.replace('_', ' ')}"
-        return words.label(shown, "danger" if health == "error" else TONES[state])
+        if health == "error":
+            return words.label(f"{state}, error", "danger")
+        # Of a rule with groups another one may have no data.
+        quiet = state == RuleStatus.INACTIVE and health != "ok"
+        return words.label(health.replace("_", " ") if quiet else state, TONES[state])
 
     @admin.display(description="Last fired", ordering="last_triggered_at")
     def last_fired(self, rule: AlertRule) -> SafeString | str:
@@ -193,4 +236,6 @@ def _charts(rule: AlertRule) -> list[charts.Chart]:
     if not worst:
         return []
     title = f"{announcements.condition(rule)}, minute by minute"
-    return [charts.line(title, sorted(worst.items()), threshold=float(rule.threshold_value))]
+    threshold = float(rule.threshold_value)
+    unit = announcements.unit(rule)
+    return [charts.line(title, sorted(worst.items()), unit=unit, threshold=threshold)]

@@ -3,17 +3,19 @@
 import json
 import uuid
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from access.admin import words
-from access.admin.base import ReadOnlyAdmin
+from access.admin.base import ReadOnlyAdmin, list_url
 from access.admin.lists import LongList
 from alerts import rollups
 from alerts.admin import charts
@@ -31,7 +33,7 @@ _SPANS = {
 _CHARTS = (
     ("Latency, p95", "latency", "p95", " ms"),
     ("Errors", "error_rate", "avg", " %"),
-    ("Cost a minute", "cost", "sum", " $"),
+    ("Cost a minute", "cost", "sum", "$"),
     ("Spans a minute", "throughput", "count", ""),
 )
 
@@ -100,13 +102,24 @@ class TraceAdmin(LongList, ReadOnlyAdmin):
     list_filter = (EndedFilter, ModelFilter, OperationFilter, "status", "source", "project")
     change_list_template = "admin/evalsched/trace_list.html"
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        hidden = {"id", "attributes", "project", "user"}
-        names = [field.name for field in Trace._meta.fields if field.name not in hidden]
-        return ((None, {"fields": [*names, "project", "user", "all_attributes"]}),)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ("all_attributes",)
+    fields = (
+        *("span_name", "operation", "model", "model_requested", "provider", "source", "state"),
+        *("error_type", "latency", "first_token", "input_tokens", "cached_tokens"),
+        *("output_tokens", "total_tokens", "price", "cost_source", "began", "until", "of_trace"),
+        *("span_id", "parent_span_id", "project", "user", "all_attributes"),
+    )
+    readonly_fields = (
+        *("state", "latency", "first_token", "price", "began", "until", "of_trace"),
+        "all_attributes",
+    )
+    only_with = {
+        "model_requested": "model_requested",
+        "error_type": "error_type",
+        "first_token": "ttft_ms",
+        "cached_tokens": "cached_tokens",
+        "cost_source": "cost_source",
+        "parent_span_id": "parent_span_id",
+    }
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -124,6 +137,10 @@ class TraceAdmin(LongList, ReadOnlyAdmin):
     def latency(self, trace: Trace) -> str:
         return words.milliseconds(trace.latency_ms)
 
+    @admin.display(description="First token after")
+    def first_token(self, trace: Trace) -> str:
+        return words.milliseconds(trace.ttft_ms)
+
     @admin.display(description="Tokens")
     def tokens(self, trace: Trace) -> str:
         return words.NOTHING if trace.total_tokens is None else f"{trace.total_tokens:,}"
@@ -136,9 +153,39 @@ class TraceAdmin(LongList, ReadOnlyAdmin):
     def ended(self, trace: Trace) -> SafeString | str:
         return words.when(trace.ended_at, timezone.now())
 
+    @admin.display(description="Began")
+    def began(self, trace: Trace) -> str:
+        return _to_the_millisecond(trace.started_at)
+
+    @admin.display(description="Ended")
+    def until(self, trace: Trace) -> str:
+        return _to_the_millisecond(trace.ended_at)
+
+    @admin.display(description="Trace id")
+    def of_trace(self, trace: Trace) -> SafeString:
+        query = urlencode(
+            {"trace_id__exact": trace.trace_id, "project__id__exact": trace.project_id}
+        )
+        return words.link(list_url(Trace, f"?{query}"), trace.trace_id)
+
     @admin.display(description="Attributes")
     def all_attributes(self, trace: Trace) -> SafeString | str:
-        return words.block(json.dumps(trace.attributes, indent=1, ensure_ascii=False))
+        rows = ((name, _written(value)) for name, value in sorted(trace.attributes.items()))
+        line = (
+            '<tr><td data-label="Name">{}</td><td data-label="Value" class="es-wrap">'
+            '<span class="es-lines">{}</span></td></tr>'
+        )
+        shown = format_html_join("", line, rows)
+        table = '<div class="es-scroll"><table class="es-table">{}</table></div>'
+        return format_html(table, shown) if shown else words.NOTHING
+
+
+def _to_the_millisecond(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}.{instant.microsecond // 1000:03d} UTC"
+
+
+def _written(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False)
 
 
 def _charts(request: HttpRequest) -> list[Chart]:

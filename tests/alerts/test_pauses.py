@@ -86,7 +86,7 @@ def test_an_open_episode_ends_without_a_word_and_begins_anew(actor: Actor) -> No
         at(2),
     )
     assert (second.status, second.started_at) == ("firing", at(4))
-    assert [event.subject.partition(":")[0] for event in Event.objects.all()] == ["Firing"]
+    assert {event.subject.partition(":")[0] for event in Event.objects.all()} == {"Firing"}
 
 
 def test_what_somebody_switched_off_stays_off_and_each_rule_has_its_trail(actor: Actor) -> None:

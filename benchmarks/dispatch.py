@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from access import clock
 from access.ids import uuid7
 from benchmarks.figures import Figure
-from evalsched import runs, ticks
+from evalsched import snapshots, ticks
 from evalsched.dispatch import dispatch_due
 from evalsched.models import Run, Schedule, ScheduleType
 from tests.factories import make_actor, make_endpoint, make_suite
@@ -144,7 +144,7 @@ def copy_runs(schedules: list[Schedule]) -> None:
                     (
                         *(uuid7(), one.project_id, one.user_id, now, now, one.pk, "triggered"),
                         *("schedule", one.next_run_at, now, "", Jsonb({})),
-                        Jsonb(runs.snapshot(one)),
+                        Jsonb(snapshots.of(one)),
                     )
                 )
 

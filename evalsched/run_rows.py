@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import NOT_PROVIDED
 
 from access.ids import uuid7
-from evalsched import runs
+from evalsched import snapshots
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 
 
@@ -53,10 +53,10 @@ def insert(
     """
     if not drafts:
         return []
-    snapshots: dict[uuid.UUID, dict[str, Any]] = {}
+    kept: dict[uuid.UUID, dict[str, Any]] = {}
     for draft in drafts:
-        if draft.schedule.pk not in snapshots:
-            snapshots[draft.schedule.pk] = runs.snapshot(draft.schedule)
+        if draft.schedule.pk not in kept:
+            kept[draft.schedule.pk] = snapshots.of(draft.schedule)
     rows = [
         (
             uuid7(),
@@ -78,7 +78,7 @@ def insert(
         "backfill_id": backfill_id,
     }
     # One document rather than an array of texts, each of which would have to be quoted.
-    documents = json.dumps([snapshots[draft.schedule.pk] for draft in drafts])
+    documents = json.dumps([kept[draft.schedule.pk] for draft in drafts])
     return _insert([list(column) for column in zip(*rows, strict=True)], documents, same)
 
 

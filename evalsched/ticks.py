@@ -7,7 +7,7 @@ import structlog
 from access import heartbeats, idempotency
 from alerts import deliveries, evaluations, history, rollups, rulebook, traces
 from batches import fetching, rescues
-from evalsched import dispatch, invariants, pulse, retention, runs
+from evalsched import admission, dispatch, invariants, pulse, retention, runs
 
 logger = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ def tick(now: datetime) -> None:
         dispatch.dispatch_due,
         rescues.end_late,
         runs.settle_lost,
-        runs.start_queued,
+        admission.start_queued,
         rescues.free_lost,
         rescues.wake_idle,
         fetching.rescue,

@@ -33,7 +33,7 @@ from batches.cases import CaseDraft, draft
 from batches.documents import Draft
 from batches.experiments import Plan
 from batches.models import Agent, Batch, Document, Job, ModelEndpoint, Provider, TestSuite
-from evalsched import model_runs, runs, schedules
+from evalsched import model_runs, schedules, snapshots
 from evalsched.models import Execution, ModelRun, Run, RunStatus, RunTrigger, Schedule
 
 # A Wednesday.
@@ -234,7 +234,7 @@ def make_run(
     wanted = {
         "trigger": RunTrigger.MANUAL,
         "triggered_at": scheduled_for,
-        "snapshot": runs.snapshot(schedule),
+        "snapshot": snapshots.of(schedule),
         **_dates_of(fields.get("status", RunStatus.TRIGGERED), scheduled_for),
     }
     if fields.get("trigger") == RunTrigger.BACKFILL:

@@ -9,7 +9,7 @@ from django.test import Client
 from access.actors import Actor
 from access.clock import database_now
 from batches.models import Job, JobOutcome, JobStatus
-from evalsched import runs
+from evalsched import admission
 from evalsched.models import Execution, ModelRun, Run, RunStatus, Schedule
 from tests.admin.pages import errors, inputs, list_of, press, send, told, url_of
 from tests.factories import (
@@ -130,7 +130,7 @@ def test_its_buttons_run_it_and_switch_it(browser: Client, row: ModelRun) -> Non
 
 def test_its_page_and_its_executions_show_the_answers(browser: Client, row: ModelRun) -> None:
     execution = make_execution(row)
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
     Job.objects.update(
         status=JobStatus.DONE,
         outcome=JobOutcome.UNSCORED,
@@ -154,7 +154,7 @@ def test_its_page_and_its_executions_show_the_answers(browser: Client, row: Mode
 
 def test_an_execution_is_cancelled(browser: Client, row: ModelRun) -> None:
     execution = make_execution(row)
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
 
     assert "cancelled" in told(press(browser, execution, "cancel"))
 

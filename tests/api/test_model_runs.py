@@ -11,7 +11,7 @@ from django.utils import timezone
 from access.actors import Actor
 from access.models import AuditEvent
 from batches.models import Batch, Job, JobOutcome, JobStatus
-from evalsched import runs
+from evalsched import admission
 from evalsched.model_runs import MAX_BYTES
 from evalsched.models import ModelRun, Run, RunStatus, Schedule
 from tests.clients import Api
@@ -299,7 +299,7 @@ def test_no_other_row_holds_the_plain_values(
     shown = make(api, secretive)
     api.change(f"scheduled/{shown['id']}", {"parameters": secretive["parameters"]})
     api.create(f"scheduled/{shown['id']}/trigger", **{"Idempotency-Key": "once"})
-    runs.start_queued(timezone.now())
+    admission.start_queued(timezone.now())
 
     assert Batch.objects.get().parameters == {}
     assert _rows_with(SECRET) == []
@@ -352,7 +352,7 @@ def test_the_same_idempotency_key_triggers_once(api: Api, body: dict[str, Any]) 
 def test_an_execution_shows_its_answer(api: Api, actor: Actor) -> None:
     row = make_model_run(actor)
     execution = make_execution(row)
-    assert runs.start_queued(NOW) == 1
+    assert admission.start_queued(NOW) == 1
     Job.objects.update(
         status=JobStatus.DONE,
         outcome=JobOutcome.UNSCORED,
@@ -377,7 +377,7 @@ def test_an_execution_shows_its_answer(api: Api, actor: Actor) -> None:
 def test_deleting_one_takes_its_executions_and_their_answers_along(api: Api, actor: Actor) -> None:
     row = make_model_run(actor)
     make_execution(row)
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
     assert Batch.objects.exists()
 
     answer = api.remove(f"scheduled/{row.pk}")
@@ -408,7 +408,7 @@ def test_pages_have_a_limit_and_an_offset(api: Api, actor: Actor) -> None:
 def test_the_addresses_of_evaluations_know_nothing_of_model_runs(api: Api, actor: Actor) -> None:
     row = make_model_run(actor)
     execution = make_execution(row)
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
     execution.refresh_from_db()
     batch = execution.batch_id
 

@@ -11,7 +11,7 @@ from django.db import connection
 from access.actors import Actor
 from batches import endpoints, suites
 from batches.models import ModelEndpoint, TestCase
-from evalsched import runs, schedules
+from evalsched import admission, schedules
 from evalsched.models import Schedule
 from tests.clients import Api, with_key
 from tests.factories import (
@@ -114,7 +114,7 @@ def test_a_run_executes_what_its_snapshot_says(actor: Actor) -> None:
     run = make_run(schedule)
     schedules.change(actor, schedule, now=NOW, endpoint=after)
 
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
 
     run.refresh_from_db()
     assert run.batch.endpoint_id == before.pk

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from access.actors import Actor
-from evalsched import runs
+from evalsched import admission
 from evalsched.models import Run, Schedule
 from tests.clients import Api
 from tests.factories import NOW, make_agent, make_endpoint, make_run, make_schedule, make_suite
@@ -212,7 +212,7 @@ def test_a_triggered_run_gets_its_batch(api: Api, actor: Actor) -> None:
     schedule = make_schedule(actor, batch_test_config={"repeats": 2})
     run = api.create(f"scheduled-evaluations/{schedule.pk}/trigger").json()
 
-    runs.start_queued(timezone.now())
+    admission.start_queued(timezone.now())
 
     shown = api.read(f"scheduled-evaluations/{schedule.pk}/runs/{run['id']}").json()
     assert shown["status"] == "running"
@@ -254,7 +254,7 @@ def test_a_run_is_found_under_its_own_schedule_only(api: Api, actor: Actor) -> N
 
 def test_a_run_is_cancelled_with_its_batch(api: Api, actor: Actor) -> None:
     run = make_run(make_schedule(actor))
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
     path = f"scheduled-evaluations/{run.schedule_id}/runs/{run.pk}/cancel"
 
     first, second = api.create(path), api.create(path)
@@ -267,7 +267,7 @@ def test_a_run_is_cancelled_with_its_batch(api: Api, actor: Actor) -> None:
 
 def test_deleting_a_schedule_stops_and_removes_its_runs(api: Api, actor: Actor) -> None:
     run = make_run(make_schedule(actor))
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
     run.refresh_from_db()
 
     assert api.remove(f"scheduled-evaluations/{run.schedule_id}").status_code == 204

@@ -9,7 +9,7 @@ import pytest
 from access.actors import Actor
 from access.errors import Invalid
 from batches.models import Batch, BatchStatus, Job, ModelEndpoint
-from evalsched import runs
+from evalsched import admission, runs
 from evalsched.models import Run
 from tests.batches.engine_at_work import work_to_the_end
 from tests.batches.judges_at_work import RUBRIC, SIMILAR, make_judged, verdict
@@ -228,7 +228,7 @@ def test_a_schedule_names_its_judge(server: ModelServer, judge: ScriptedServer) 
     )
     run = runs.trigger(actor, schedule, now=NOW)
 
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
 
     run = Run.objects.get(pk=run.pk)
     assert run.batch is not None

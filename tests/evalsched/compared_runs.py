@@ -9,7 +9,7 @@ from typing import Any
 from batches import claims
 from batches.claims import Claim, Result
 from batches.models import Batch, Job, JobOutcome
-from evalsched import runs
+from evalsched import admission, runs
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.factories import NOW, make_actor, make_run, make_schedule, make_suite
 
@@ -39,7 +39,7 @@ def make_completed(
     """
     moment = NOW + timedelta(hours=hours)
     run = make_run(schedule, scheduled_for=moment, trigger=RunTrigger.SCHEDULE)
-    assert runs.start_queued(moment) == 1
+    assert admission.start_queued(moment) == 1
     run.refresh_from_db()
     assert run.batch_id is not None
     bring_results(

@@ -9,7 +9,7 @@ from access.actors import Actor
 from access.errors import Conflict, Invalid
 from batches import agents
 from batches.models import Agent, Batch
-from evalsched import dispatch, run_lines, runs, schedules
+from evalsched import admission, dispatch, run_lines, schedules
 from evalsched.models import Run, RunStatus, Schedule
 from tests.evalsched.compared_runs import batch_of, make_completed
 from tests.factories import (
@@ -128,7 +128,7 @@ def test_an_agents_next_model_answers_the_next_run(
     other = make_endpoint(actor, name="Other")
     agents.change(actor, agent, endpoint=other)
 
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
 
     run.refresh_from_db()
     assert batch_of(run).endpoint == other
@@ -151,7 +151,7 @@ def test_a_run_whose_agent_was_deleted_since_says_so(
     schedules.change(actor, schedule, now=NOW, endpoint=make_endpoint(actor))
     agents.delete(actor, agent)
 
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
 
     run.refresh_from_db()
     assert run.status == RunStatus.FAILED

@@ -9,7 +9,7 @@ import pytest
 from access import projects
 from access.models import AuditEvent
 from alerts.models import AlertType, Event, Notification
-from evalsched import agenda, dispatch, runs, schedules, ticks
+from evalsched import admission, agenda, dispatch, schedules, snapshots, ticks
 from evalsched.dispatch import dispatch_due
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.factories import NOW, make_actor, make_endpoint, make_run, make_schedule, make_suite
@@ -177,7 +177,7 @@ def test_catching_up_on_all_waits_for_what_is_under_way() -> None:
     before = make_run(schedule, status=RunStatus.RUNNING, trigger=RunTrigger.SCHEDULE)
 
     dispatch_due(at(3, 15))
-    assert runs.start_queued(at(3, 15)) == 0
+    assert admission.start_queued(at(3, 15)) == 0
 
     found = {run.scheduled_for.hour: run.status for run in schedule.runs.exclude(pk=before.pk)}
     assert found == {1: "triggered", 2: "triggered", 3: "triggered"}
@@ -256,7 +256,7 @@ def test_skipping_names_the_run_in_the_way() -> None:
 def test_cancelling_the_previous_one_makes_way() -> None:
     schedule = make_schedule(overlap_policy="cancel_previous")
     make_run(schedule, scheduled_for=at(9), trigger=RunTrigger.SCHEDULE)
-    assert runs.start_queued(at(9, 1)) == 1
+    assert admission.start_queued(at(9, 1)) == 1
 
     dispatch_due(ELEVEN)
 
@@ -309,13 +309,13 @@ def test_a_chunk_that_the_database_refuses_is_dispatched_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first, bad, last = make_due(3)
-    honest = runs.snapshot
+    honest = snapshots.of
 
-    def snapshot(schedule: Schedule) -> dict[str, Any]:
+    def broken(schedule: Schedule) -> dict[str, Any]:
         """A configuration that jsonb cannot hold, as one read from elsewhere might be."""
         return honest(schedule) | ({"note": "\0"} if schedule.pk == bad.pk else {})
 
-    monkeypatch.setattr(runs, "snapshot", snapshot)
+    monkeypatch.setattr(snapshots, "of", broken)
 
     dispatch_due(ELEVEN)
 
@@ -410,7 +410,7 @@ def test_a_scheduled_run_belongs_to_the_schedules_author_and_project() -> None:
     schedule = make_schedule()
     dispatch_due(ELEVEN)
 
-    runs.start_queued(ELEVEN)
+    admission.start_queued(ELEVEN)
 
     run = schedule.runs.get()
     assert run.batch is not None

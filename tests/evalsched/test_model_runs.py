@@ -13,7 +13,7 @@ from alerts.models import AlertType, Event
 from batches import calls, endpoints, engine
 from batches.calls import Backoff
 from batches.models import Batch, BatchStatus
-from evalsched import dispatch, model_runs, runs, schedules, ticks
+from evalsched import admission, dispatch, model_runs, runs, schedules, ticks
 from evalsched.models import (
     Execution,
     ModelRun,
@@ -163,8 +163,8 @@ def test_model_runs_and_evaluations_have_a_cap_each(settings: Settings) -> None:
         make_run(make_schedule())
         make_execution()
 
-    assert runs.start_queued(NOW) == 3
-    assert runs.start_queued(NOW) == 0
+    assert admission.start_queued(NOW) == 3
+    assert admission.start_queued(NOW) == 0
 
     running = Run.objects.filter(status=RunStatus.RUNNING)
     assert running.filter(schedule__kind=ScheduleKind.EVALUATION).count() == 1
@@ -178,7 +178,7 @@ def test_an_execution_takes_the_parameters_of_the_moment_it_starts() -> None:
     actor = make_actor(row.user)
     model_runs.change(actor, row, now=NOW, parameters={"prompt": "Say goodbye."})
 
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
 
     execution.refresh_from_db()
     assert "Say goodbye." in execution.batch.request.reveal()
@@ -195,7 +195,7 @@ def test_sensitive_values_are_not_sent_to_a_host_that_they_were_not_given_for(
     endpoints.change(actor, endpoint, base_url="https://two.example/v1")
 
     runs.trigger(actor, row, now=NOW)
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
 
     execution = Execution.objects.get()
     assert execution.status == RunStatus.FAILED
@@ -212,7 +212,7 @@ def test_parameters_whose_key_is_gone_fail_the_run_and_can_be_given_again(
     settings.FIELD_ENCRYPTION_KEYS = ["another key of more than 32 characters"]
     execution = make_execution(row)
 
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
     shown = model_runs.shown(row)
     changed = model_runs.change(actor, row, now=NOW, parameters={"prompt": "again"})
 
@@ -226,7 +226,7 @@ def test_parameters_whose_key_is_gone_fail_the_run_and_can_be_given_again(
 @pytest.mark.django_db
 def test_cancelling_stops_the_call() -> None:
     execution = make_execution()
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
     execution.refresh_from_db()
 
     assert runs.cancel(execution, now=NOW)
@@ -285,7 +285,7 @@ def test_a_model_run_has_no_suite() -> None:
 )
 def test_a_batch_of_a_request_asks_nothing_else(fields: dict[str, Any]) -> None:
     make_execution()
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
 
     with pytest.raises(IntegrityError, match="batch_of_a_request_asks_nothing_else"):
         Batch.objects.update(**fields)

@@ -12,7 +12,7 @@ from alerts.models import Event
 from batches import calls, engine, suites
 from batches.calls import Backoff
 from batches.models import Job, TestSuite
-from evalsched import runs, ticks
+from evalsched import admission, ticks
 from evalsched.models import Run, RunStatus, Schedule
 from tests.factories import (
     make_actor,
@@ -221,7 +221,7 @@ def test_a_suite_that_was_emptied_while_the_run_waited(server: ModelServer) -> N
     suite = TestSuite.objects.get(schedules=schedule)
     suites.remove(make_actor(schedule.user), suite, suite.cases.get())
 
-    assert runs.start_queued(clock.database_now()) == 0
+    assert admission.start_queued(clock.database_now()) == 0
 
     run.refresh_from_db()
     assert_failed_with(run, "has no cases")

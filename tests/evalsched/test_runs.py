@@ -13,7 +13,7 @@ from alerts.models import AlertType, Event, Notification
 from batches import batches, claims, endings
 from batches.claims import Claim, Result
 from batches.models import Batch, BatchStatus, JobOutcome, ModelEndpoint
-from evalsched import runs, schedules, ticks
+from evalsched import admission, runs, schedules, ticks
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.factories import NOW, make_actor, make_endpoint, make_run, make_schedule, make_suite
 from tests.processes_at_work import at_once
@@ -34,7 +34,7 @@ def make_started(
     schedule = schedule or make_cases_schedule()
     moment = NOW + minutes * MINUTE
     run = make_run(schedule, scheduled_for=moment, trigger=trigger)
-    assert runs.start_queued(moment) >= 1
+    assert admission.start_queued(moment) >= 1
     run.refresh_from_db()
     assert run.status == RunStatus.RUNNING
     return run
@@ -105,8 +105,8 @@ def test_the_oldest_are_admitted_first_and_no_more_than_the_cap() -> None:
         make_run(make_schedule(), scheduled_for=NOW + minutes * MINUTE) for minutes in (4, 1, 3, 2)
     ]
 
-    assert runs.start_queued(NOW + 5 * MINUTE) == 3
-    assert runs.start_queued(NOW + 5 * MINUTE) == 0
+    assert admission.start_queued(NOW + 5 * MINUTE) == 3
+    assert admission.start_queued(NOW + 5 * MINUTE) == 0
 
     waiting = Run.objects.get(status=RunStatus.TRIGGERED)
     assert waiting == made[0]
@@ -116,12 +116,12 @@ def test_a_place_that_is_free_again_is_taken() -> None:
     first = make_started()
     for minutes in (1, 2, 3):
         make_run(make_schedule(), scheduled_for=NOW + minutes * MINUTE)
-    assert runs.start_queued(NOW) == 2
+    assert admission.start_queued(NOW) == 2
 
     answer(first, passed=5)
     settled(first)
 
-    assert runs.start_queued(NOW) == 1
+    assert admission.start_queued(NOW) == 1
 
 
 @pytest.mark.parametrize("second", [RunTrigger.SCHEDULE, RunTrigger.BACKFILL])
@@ -131,10 +131,10 @@ def test_of_one_schedule_one_runs_at_a_time(policy: str, second: RunTrigger) -> 
     first = make_started(schedule)
     waiting = make_run(schedule, scheduled_for=NOW + MINUTE, trigger=second)
 
-    assert runs.start_queued(NOW + MINUTE) == 0
+    assert admission.start_queued(NOW + MINUTE) == 0
     answer(first, passed=5)
     settled(first)
-    assert runs.start_queued(NOW + MINUTE) == 1
+    assert admission.start_queued(NOW + MINUTE) == 1
 
     waiting.refresh_from_db()
     assert waiting.status == RunStatus.RUNNING
@@ -146,7 +146,7 @@ def test_of_one_schedule_two_waiting_ones_do_not_start_together() -> None:
         scheduled_for = NOW + minutes * MINUTE
         make_run(schedule, scheduled_for=scheduled_for, trigger=RunTrigger.SCHEDULE)
 
-    assert runs.start_queued(NOW + 3 * MINUTE) == 1
+    assert admission.start_queued(NOW + 3 * MINUTE) == 1
 
     assert schedule.runs.get(status="running").scheduled_for == NOW + MINUTE
 
@@ -157,7 +157,7 @@ def test_by_hand_several_run_at_a_time(trigger: RunTrigger) -> None:
     make_started(schedule)
     make_run(schedule, scheduled_for=NOW + MINUTE, trigger=trigger)
 
-    assert runs.start_queued(NOW + MINUTE) == 1
+    assert admission.start_queued(NOW + MINUTE) == 1
 
 
 def test_where_overlap_is_allowed_several_run_at_a_time() -> None:
@@ -165,7 +165,7 @@ def test_where_overlap_is_allowed_several_run_at_a_time() -> None:
     make_started(schedule)
     make_run(schedule, scheduled_for=NOW + MINUTE, trigger=RunTrigger.SCHEDULE)
 
-    assert runs.start_queued(NOW + MINUTE) == 1
+    assert admission.start_queued(NOW + MINUTE) == 1
 
 
 def test_backfills_wait_for_everybody_else_and_stand_in_nobodys_way() -> None:
@@ -174,7 +174,7 @@ def test_backfills_wait_for_everybody_else_and_stand_in_nobodys_way() -> None:
         make_run(backfilled, scheduled_for=NOW - minutes * MINUTE, trigger=RunTrigger.BACKFILL)
     late = make_run(other, scheduled_for=NOW + MINUTE, trigger=RunTrigger.SCHEDULE)
 
-    assert runs.start_queued(NOW + MINUTE) == 2
+    assert admission.start_queued(NOW + MINUTE) == 2
 
     running = Run.objects.filter(status="running")
     assert set(running.values_list("scheduled_for", flat=True)) == {
@@ -188,7 +188,7 @@ def test_what_a_program_started_takes_no_place(settings: Settings) -> None:
     make_run(make_schedule(), status=RunStatus.RUNNING, trigger=RunTrigger.API)
     make_run(make_schedule())
 
-    assert runs.start_queued(NOW) == 1
+    assert admission.start_queued(NOW) == 1
 
 
 @pytest.mark.django_db(transaction=True)
@@ -199,7 +199,7 @@ def test_admitting_at_once_never_lets_a_fourth_run_in() -> None:
         schedule = make_schedule(actor, suite=suite, endpoint=endpoint)
         make_run(schedule, scheduled_for=NOW + minutes * MINUTE)
     for _ in range(50):
-        at_once(lambda: runs.start_queued(NOW), lambda: runs.start_queued(NOW))
+        at_once(lambda: admission.start_queued(NOW), lambda: admission.start_queued(NOW))
 
         running = Run.objects.filter(status=RunStatus.RUNNING)
         oldest = list(Run.objects.order_by("scheduled_for")[:3])
@@ -212,7 +212,7 @@ def test_admitting_at_once_never_lets_a_fourth_run_in() -> None:
 def test_an_empty_suite_fails_the_run_with_what_to_do() -> None:
     run = make_run(make_cases_schedule(cases=0))
 
-    assert runs.start_queued(NOW) == 0
+    assert admission.start_queued(NOW) == 0
 
     run.refresh_from_db()
     assert (run.status, run.batch_id) == (RunStatus.FAILED, None)
@@ -234,7 +234,7 @@ def test_a_configuration_that_makes_no_batch_fails_its_run_and_stops_no_other(
     failing = make_run(bad)
     waiting = make_run(good, scheduled_for=NOW + MINUTE)
 
-    assert runs.start_queued(NOW + MINUTE) == 1
+    assert admission.start_queued(NOW + MINUTE) == 1
 
     failing.refresh_from_db()
     waiting.refresh_from_db()
@@ -476,7 +476,7 @@ def test_cancelling_a_waiting_run_needs_no_batch() -> None:
 
     assert runs.cancel(run, now=NOW)
 
-    assert runs.start_queued(NOW) == 0
+    assert admission.start_queued(NOW) == 0
     run.refresh_from_db()
     assert run.status == RunStatus.CANCELLED
 
@@ -506,7 +506,7 @@ def test_running_now_works_on_an_inactive_schedule() -> None:
     run = runs.trigger(actor, schedule, now=NOW)
 
     assert (run.status, run.trigger, run.scheduled_for) == ("triggered", "manual", NOW)
-    assert runs.start_queued(NOW) == 1
+    assert admission.start_queued(NOW) == 1
     assert AuditEvent.objects.filter(action="run.triggered").count() == 1
 
 

@@ -9,7 +9,7 @@ from access.errors import Conflict, Invalid
 from access.models import AuditEvent
 from batches import endpoints, suites
 from batches.models import Batch
-from evalsched import dispatch, runs, schedules
+from evalsched import admission, dispatch, runs, schedules
 from evalsched.models import Run, RunStatus, Schedule
 from tests.factories import NOW, make_actor, make_endpoint, make_run, make_schedule, make_suite
 
@@ -133,7 +133,7 @@ def test_deleting_a_schedule_stops_its_run_under_way() -> None:
     actor = make_actor()
     schedule = make_schedule(actor)
     make_run(schedule)
-    assert runs.start_queued(NOW) == 1
+    assert admission.start_queued(NOW) == 1
     batch = Batch.objects.get()
 
     schedules.delete(actor, schedule, now=NOW)

@@ -14,7 +14,7 @@ from alerts.deliveries import deliver
 from alerts.models import NOT_RAISED, OFF_BY_DEFAULT, AlertType, Event, Notification
 from batches import batches
 from batches.models import Batch, BatchStatus, Job, JobStatus
-from evalsched import outages, runs, schedules
+from evalsched import admission, outages, runs, schedules
 from evalsched.models import RunStatus, RunTrigger
 from tests.alerts.mail_server import MailServer
 from tests.evalsched.compared_runs import bring_results, make_completed
@@ -41,7 +41,7 @@ MINUTE = timedelta(minutes=1)
 
 def executed(actor: Actor, *, broken: bool = False) -> None:
     execution = make_execution(make_model_run(actor))
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
     execution.refresh_from_db()
     assert execution.batch_id is not None
     bring_results(execution.batch_id, NOW, broken={1} if broken else ())
@@ -50,7 +50,7 @@ def executed(actor: Actor, *, broken: bool = False) -> None:
 
 def started(actor: Actor) -> None:
     make_execution(make_model_run(actor))
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
 
 
 def batch_ended(actor: Actor, status: BatchStatus) -> None:
@@ -64,7 +64,7 @@ def batch_ended(actor: Actor, status: BatchStatus) -> None:
 def failed(actor: Actor) -> None:
     schedule = make_schedule(actor)
     run = make_run(schedule, scheduled_for=NOW, trigger=RunTrigger.SCHEDULE)
-    runs.start_queued(NOW)
+    admission.start_queued(NOW)
     run.refresh_from_db()
     assert run.batch_id is not None
     batches.finish(run.batch, BatchStatus.FAILED, now=NOW, error_message="401: key refused.")

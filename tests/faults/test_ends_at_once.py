@@ -11,7 +11,7 @@ from alerts.models import Notification
 from batches import claims
 from batches.claims import Result
 from batches.models import Batch, BatchStatus, JobOutcome
-from evalsched import runs, ticks
+from evalsched import admission, ticks
 from evalsched.models import Run, RunStatus
 from tests.batches.engine_at_work import counters_and_aggregates
 from tests.factories import make_actor, make_endpoint, make_run, make_schedule, make_suite
@@ -31,7 +31,7 @@ def make_running(count: int) -> list[Batch]:
     for _ in range(count):
         schedule = make_schedule(actor, suite=suite, endpoint=endpoint, now=now)
         make_run(schedule, scheduled_for=now)
-    while runs.start_queued(now):
+    while admission.start_queued(now):
         pass
     return list(Batch.objects.open())
 

@@ -271,13 +271,30 @@ def _deletable(locked: Sequence[uuid.UUID]) -> list[uuid.UUID]:
     """
     _lock_documents(locked)
     open_ = Batch.objects.open().exclude(tracking_id="")
-    ended = Batch.objects.filter(pk__in=locked).filter(
-        ~Exists(open_.filter(project=OuterRef("project"), tracking_id=OuterRef("tracking_id")))
+    ended = (
+        Batch.objects.filter(pk__in=locked)
+        .exclude(pk__in=_copied_and_in_use(locked))
+        .filter(
+            ~Exists(open_.filter(project=OuterRef("project"), tracking_id=OuterRef("tracking_id")))
+        )
     )
     # A cancelled batch may have calls in flight. State by state, as the indexes are.
     for status in JOB_OPEN:
         ended = ended.filter(~Exists(Job.objects.filter(batch=OuterRef("pk"), status=status)))
     return list(ended.order_by().values_list("pk", flat=True))
+
+
+def _copied_and_in_use(locked: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Lock the copies that were scored anew; return the originals of those that others hold.
+
+    Deleting an original changes its copies. To wait for whoever holds one, who may wait for the
+    original in turn, would be a deadlock.
+    """
+    copies = Batch.objects.filter(rescored_from__in=locked).order_by()
+    free = copies.select_for_update(skip_locked=True, no_key=True)
+    mine = set(free.values_list("pk", flat=True))
+    originals = copies.values_list("pk", "rescored_from_id")
+    return [original for copy, original in originals if copy not in mine]
 
 
 def _lock_documents(batch_ids: Sequence[uuid.UUID]) -> None:

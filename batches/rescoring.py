@@ -52,7 +52,8 @@ def rescore(actor: Actor, batch: Batch, *, now: datetime) -> Batch:
             _insert(made, [_scored(job, current[job.case_id]) for job in page if job.case_id])
         Batch.objects.filter(pk=made.pk).move(batch.status, completed_at=now, **_counters(made))
         audit.record(actor, "batch.rescored", made, {"from": str(batch.pk)})
-    made.refresh_from_db()
+        # The copy of an expired one may be cleaned up as soon as others see it.
+        made.refresh_from_db()
     return made
 
 

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from access.actors import Actor
 from access.errors import Conflict, Invalid, NotFound
-from batches import batches, claims, documents, experiments, fetching, rescues
+from batches import batches, claims, documents, experiments, fetching, rescoring, rescues
 from batches.batches import Config
 from batches.documents import Draft
 from batches.experiments import Plan
@@ -271,6 +271,40 @@ def test_what_somebody_else_holds_is_left_for_later_and_the_rest_is_deleted(
 
     assert at_once(hold, clean)[1] == [0, 1]
     assert clean_up() == 1
+
+
+def test_an_original_whose_copy_somebody_holds_is_left_without_waiting() -> None:
+    """Whoever holds the copy may be about to look at the original."""
+    actor = make_actor()
+    plan = Plan(is_ephemeral=True, agent={"name": "Trial"})
+    original = experiments.create(
+        actor,
+        plan,
+        endpoint=make_endpoint(actor),
+        config=Config(),
+        suite=make_suite(actor),
+        now=NOW,
+    )
+    batches.cancel(original, now=NOW)
+    copy = rescoring.rescore(actor, original, now=NOW)
+    holding, cleaned = threading.Event(), threading.Event()
+
+    def hold() -> bool:
+        with transaction.atomic():
+            list(Batch.objects.filter(pk=copy.pk).select_for_update())
+            holding.set()
+            # Less than others wait for a lock.
+            return cleaned.wait(4)
+
+    def clean() -> int:
+        holding.wait(20)
+        try:
+            return clean_up()
+        finally:
+            cleaned.set()
+
+    assert at_once(hold, clean) == [True, 0]
+    assert clean_up() == 2
 
 
 def test_a_page_that_arrives_when_its_experiment_is_gone_is_dropped() -> None:

@@ -296,7 +296,9 @@ def test_from_the_api_to_the_mail_through_every_process(
     with (
         MailServer() as mailbox,
         web(tmp_path, ALLOWED_HOSTS="127.0.0.1") as (port, _),
-        worker(tmp_path, EMAIL_URL=f"smtp://127.0.0.1:{mailbox.port}") as running,
+        worker(
+            tmp_path, settings=SIZES.environment, EMAIL_URL=f"smtp://127.0.0.1:{mailbox.port}"
+        ) as running,
     ):
         client = Client(port, key)
         hook = {"name": "Ops", "kind": "webhook", "configuration": {"url": receiver.url}}
@@ -312,7 +314,7 @@ def test_from_the_api_to_the_mail_through_every_process(
         status, taken = client.send("POST", "/api/analytics/traces", calls)
         assert (status, taken["accepted"]) == (HTTPStatus.CREATED, len(calls))
 
-        with beat(tmp_path):
+        with beat(tmp_path, **SIZES.environment):
             until(lambda: mailbox.mails and receiver.requests, seconds=100, what=running.said)
             arrived = clock.database_now()
             until(all_sent, what=running.said)

@@ -281,7 +281,7 @@ def test_the_first_steps_work_by_copy_and_paste(up: Up, tmp_path: Path) -> None:
     # As the README starts it again with a mail server's address.
     assert "make up EMAIL_URL=smtp://127.0.0.1:1025" in text
     up.env["EMAIL_URL"] = f"smtp://127.0.0.1:{mail_port}"
-    up.start().wait_for("ready after", 60)
+    up.start().wait_for("ready after", 120)
     key = re.findall(r"API key +(es_\S+)", up.said())[0]
     script = "\n".join(block for language, block in blocks if language == "bash")
     script = script.replace("KEY=es_...", f"KEY={key}").replace(":8000/", f":{up.port}/")

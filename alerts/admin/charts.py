@@ -9,7 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 _WIDTH, _HEIGHT = 600, 180
-_LEFT, _TOP, _BOTTOM = 76, 14, 24
+_LEFT, _TOP, _BOTTOM = 88, 14, 30
 # At most so many steps of the axis, each 1, 2, 2.5 or 5 of a power of ten.
 _STEPS = 4
 _ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)

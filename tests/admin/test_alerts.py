@@ -57,7 +57,7 @@ def test_a_rules_page_draws_its_history_with_the_threshold(browser: Client, own:
     page = browser.get(url_of(rule)).content.decode()
 
     assert "<polyline" in page
-    assert "<title>Threshold 500</title>" in page
+    assert "<title>Threshold 500 ms</title>" in page
 
 
 def test_rules_are_switched_and_tested_from_the_list(browser: Client, own: Actor) -> None:

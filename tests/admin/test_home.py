@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib import admin
+from django.core.management import call_command
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -14,7 +15,9 @@ from django_celery_beat.models import PeriodicTask
 from access.actors import Actor
 from access.clock import database_now
 from access.models import AuditEvent
+from alerts import rollups
 from alerts.models import Event, Notification
+from alerts.trace_models import TraceSource
 from batches.models import Batch, Job, TestCase
 from evalsched.models import Execution, ModelRun, Run, RunStatus, RunTrigger, Schedule
 from tests.admin.pages import list_of, url_of
@@ -33,8 +36,10 @@ from tests.factories import (
     make_rule,
     make_run,
     make_schedule,
+    make_span,
     make_suite,
     make_trace,
+    store_spans,
 )
 
 HOME = "/admin/"
@@ -95,6 +100,73 @@ def test_what_runs_shows_its_progress(browser: Client, own: Actor) -> None:
 
     assert "0 of 3" in underway[0].progress
     assert [row.name for row in underway[1:]] == [alone.name]
+
+
+def test_what_fires_is_there_with_its_value_and_is_acknowledged_there(
+    browser: Client, own: Actor
+) -> None:
+    started_at = database_now() - timedelta(minutes=20)
+    alert = make_alert(make_rule(own, rule_name="Slow"), last_value=800, started_at=started_at)
+    make_alert(make_rule(own), status="resolved", resolved_at=database_now())
+
+    (row,) = context_of(browser)["firing"]
+    page = browser.get(HOME).content.decode()
+    back = browser.post(
+        f"/admin/alerts/alert/{alert.pk}/do/acknowledge/",
+        headers={"referer": "http://testserver/admin/"},
+    )
+
+    assert (row.name, row.value, row.url) == ("Slow", "800 ms", url_of(alert))
+    assert "20\u00a0minutes ago" in row.since
+    assert row.condition == "max of latency > 500 ms over 5 min"
+    assert f"/admin/alerts/alert/{alert.pk}/do/acknowledge/" in page
+    assert back["Location"].endswith(HOME)
+    (row,) = context_of(browser)["firing"]
+    assert "acknowledged" in row.status
+
+
+def test_where_nothing_fires_it_says_what_to_do(browser: Client, own: Actor) -> None:
+    without = browser.get(HOME).content.decode()
+    make_rule(own)
+
+    assert "Add an alert rule" in without
+    assert "Nothing is firing." in browser.get(HOME).content.decode()
+
+
+def test_what_pause_all_holds_back_is_said(browser: Client, own: Actor) -> None:
+    make_schedule(own)
+    for _ in range(2):
+        make_rule(own)
+    before = context_of(browser)["paused"]
+
+    call_command("pause_all")
+
+    paused = browser.get(HOME)
+    call_command("resume_all")
+    assert (before, context_of(browser)["paused"]) == ("", "")
+    assert paused.context["paused"] == "1 schedule and 2 alert rules"
+    assert "resume_all" in paused.content.decode()
+
+
+def test_live_traces_cost_by_day_from_packed_minutes(browser: Client, own: Actor) -> None:
+    now = database_now()
+    for number, days in enumerate((0, 0, 2, 40)):
+        ended_at = now - timedelta(days=days, seconds=number)
+        span = make_span(number + 1, cost=Decimal("0.25"), ended_at=ended_at)
+        store_spans(own, [span])
+    called = make_span(9, cost=Decimal(7), ended_at=now - timedelta(minutes=1))
+    store_spans(own, [called], source=TraceSource.EVALUATION)
+    priced = make_batch(own, now=now)
+    Batch.objects.filter(pk=priced.pk).update(total_cost=Decimal("1.25"), done=3, passed=3)
+    rollups.pack(own.project.pk, before=now + timedelta(minutes=1), judged=None, now=now)
+
+    with CaptureQueriesContext(connection) as asked:
+        days_shown = context_of(browser)["days"]
+
+    assert [day.traces for day in days_shown] == ["$0.5", "$0", "$0.25", "$0", "$0", "$0", "$0"]
+    assert (days_shown[0].name, days_shown[0].batches) == ("Today", "$1.25")
+    # A million of them must not make it slow.
+    assert not [query for query in asked if '"alerts_trace"' in query["sql"]]
 
 
 def test_spending_counts_known_prices_and_says_what_is_unknown(browser: Client, own: Actor) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from pytest_django.live_server_helper import LiveServer
 
 from access.actors import Actor
 from access.clock import database_now
-from alerts.models import Event, Notification
+from alerts import evaluations
+from alerts.models import Alert, AlertRule, Channel, Event, Notification, Preference, Trace
 from batches.models import Batch, Job, TestCase, TestSuite
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.admin.pages import list_of, url_of
@@ -24,14 +26,19 @@ from tests.evalsched.compared_runs import make_completed
 from tests.factories import (
     make_actor,
     make_batch,
+    make_channel,
     make_endpoint,
     make_key,
     make_member,
     make_notification,
+    make_preference,
+    make_rule,
     make_run,
     make_schedule,
+    make_span,
     make_suite,
     make_user,
+    store_spans,
 )
 
 pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True, serialized_rollback=True)]
@@ -117,12 +124,39 @@ def furnish(own: Actor) -> list[models.Model]:
     return [
         *(schedule, suite, batch, failed, key, job, case, make_endpoint(own), own.user),
         *(make_member().project, notification, notification.event),
+        *(make_watched(own), Alert.objects.all()[0], Trace.objects.all()[0], make_channel(own)),
+        make_preference(own),
     ]
+
+
+def make_watched(own: Actor) -> AlertRule:
+    """Make a rule that fires, with half an hour of spans and of history, told of by mail."""
+    now = database_now()
+    rule = make_rule(own, now=now - timedelta(minutes=40), rule_name="Slow chats", renotify=False)
+    spans = [
+        make_span(
+            number,
+            ended_at=now - timedelta(seconds=10 * number),
+            model=f"model-{number % 3}",
+            latency_ms=200.0 + 37 * (number % 17),
+            status="error" if number % 9 == 0 else "success",
+            cost=Decimal("0.0123"),
+            attributes={"gen_ai.request.model": f"model-{number % 3}", "a.long.one": "x" * 400},
+        )
+        for number in range(200)
+    ]
+    store_spans(own, spans, now=now)
+    end = now.replace(second=0, microsecond=0)
+    for ago in reversed(range(30)):
+        at = end - timedelta(minutes=ago)
+        evaluations.evaluate_project(own.project.pk, at=at, now=at)
+    return rule
 
 
 def test_every_page_is_clean_and_fits_its_screen(visit: Visit, own: Actor) -> None:
     rows = furnish(own)
-    adding = [list_of(model, "add") for model in (Schedule, TestSuite, type(rows[7]))]
+    made_by_hand = (Schedule, TestSuite, type(rows[7]), AlertRule, Channel, Preference)
+    adding = [list_of(model, "add") for model in made_by_hand]
     lists = [list_of(model) for model in admin.site._registry]
     too_wide = []
 
@@ -151,11 +185,55 @@ def test_the_pages_of_a_regression_are_clean_and_fit(visit: Visit, own: Actor) -
     assert visit.complaints == []
 
 
-@pytest.mark.parametrize("model", [Schedule, Run, Batch, Job, Event, Notification])
+@pytest.mark.parametrize(
+    "model",
+    [Schedule, Run, Batch, Job, Event, Notification, Trace, AlertRule, Alert, Channel, Preference],
+)
 def test_empty_lists_are_clean_too(visit: Visit, model: type[models.Model]) -> None:
     visit.open(list_of(model))
 
     assert visit.page.get_by_role("heading", name="yet").is_visible()
+    assert visit.complaints == []
+
+
+def test_an_alert_is_acknowledged_from_home_and_its_message_sent_again(
+    visit: Visit, own: Actor
+) -> None:
+    rule = make_watched(own)
+    page = visit.open("/admin/")
+    keep_picture(page, "/home-firing")
+
+    page.get_by_role("button", name="Acknowledge").click()
+    page.wait_for_selector("text=is acknowledged")
+    home = page.url
+    page.get_by_role("link", name=rule.rule_name).click()
+    page.get_by_role("link", name="while it fired").click()
+    page.get_by_role("link", name="Firing: Slow chats").first.click()
+    page.get_by_role("link", name="Who was told, and how").click()
+
+    assert home.endswith("/admin/")
+    assert Alert.objects.get().acknowledged_by == own.user
+    assert own.user.email in page.locator("#result_list").inner_text()
+    assert visit.complaints == []
+
+
+def test_a_rule_is_made_in_the_browser_and_a_senseless_one_refused(
+    visit: Visit, own: Actor
+) -> None:
+    make_rule(own)
+    page = visit.open(list_of(AlertRule, "add"))
+
+    page.fill("#id_rule_name", "Failing")
+    page.select_option("#id_metric_type", "error_rate")
+    page.select_option("#id_aggregation_method", "p95")
+    page.fill("#id_threshold_value", "5")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_selector("text=For error_rate this is one of: avg, count, sum.")
+    page.select_option("#id_aggregation_method", "avg")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.wait_for_url(f"**{list_of(AlertRule)}")
+
+    assert "avg of error rate > 5 % over 5 min" in page.content().replace("&gt;", ">")
     assert visit.complaints == []
 
 

@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]

@@ -339,7 +339,7 @@ def test_notifications_are_filtered(api: Api, actor: Actor) -> None:
         answer = api.read(f"notifications?{query}").json()
         assert [row["id"] for row in answer["results"]] == [str(row.pk) for row in expected], query
         assert answer["count"] == len(expected)
-    wrong = ("status=unheard", "outcome=x", "kind=x", "alert_type=anomaly_high", "statuss=sent")
+    wrong = ("status=unheard", "outcome=x", "kind=x", "alert_type=daily_summary", "statuss=sent")
     for query in (*wrong, "alert_type=x"):
         assert api.read(f"notifications?{query}").status_code == 400, query
 

@@ -11,7 +11,14 @@ from pytest_django import Settings
 from access.actors import Actor
 from alerts import directory, evaluations
 from alerts.deliveries import deliver
-from alerts.models import NOT_RAISED, OFF_BY_DEFAULT, AlertType, Event, Notification
+from alerts.models import (
+    NOT_RAISED,
+    OFF_BY_DEFAULT,
+    AlertType,
+    Anomaly,
+    Event,
+    Notification,
+)
 from batches import batches
 from batches.models import Batch, BatchStatus, Job, JobStatus
 from evalsched import admission, outages, runs, schedules
@@ -86,6 +93,13 @@ def fired(actor: Actor, **rule: Any) -> None:
     evaluations.evaluate_project(actor.project.pk, at=NOW + MINUTE, now=NOW + MINUTE)
 
 
+def unusual(actor: Actor, severity: int) -> None:
+    make_rule(actor, metric_type="anomaly_severity", threshold_value=Decimal(2))
+    found = Anomaly(project=actor.project, minute=NOW, metric_type="latency", severity=severity)
+    found.save(force_insert=True)
+    evaluations.evaluate_project(actor.project.pk, at=NOW + MINUTE, now=NOW + MINUTE)
+
+
 def crowded(actor: Actor) -> None:
     """More groups than a rule may have, for three minutes."""
     make_rule(actor, group_by="model")
@@ -129,6 +143,8 @@ CAUSES: dict[AlertType, Callable[[Actor], object]] = {
     ),
     AlertType.TRACE_TTFT_HIGH: lambda actor: fired(actor, metric_type="ttft"),
     AlertType.TOKEN_USAGE_HIGH: lambda actor: fired(actor, metric_type="token_usage"),
+    AlertType.ANOMALY_HIGH: lambda actor: unusual(actor, 3),
+    AlertType.ANOMALY_CRITICAL: lambda actor: unusual(actor, 4),
     AlertType.RULE_ERROR: crowded,
     AlertType.SCHEDULER_UNHEALTHY: stood_still,
     AlertType.CHANNEL_DISABLED: lambda actor: directory.disable(

@@ -51,7 +51,9 @@ class ScheduleSerializer(OwnedSerializer):
     agent_id = serializers.UUIDField(
         required=False, allow_null=True, help_text="Instead of model_id: an agent has its own."
     )
-    agent_name = serializers.CharField(source="agent.name", read_only=True, default=None)
+    agent_name = serializers.CharField(
+        source="agent.name", read_only=True, allow_null=True, default=None
+    )
     cron_expression = serializers.CharField(max_length=200, required=False, allow_blank=True)
     timezone = serializers.CharField(max_length=64, required=False)
     dst_gap = serializers.ChoiceField(

@@ -218,6 +218,9 @@ class Trial:
         if case.method == "POST" and case.operation.path.endswith("/notification-channels"):
             # What a configuration may hold depends on the kind.
             case.body = CHANNEL | {"name": f"Channel {self.sent}"}
+        if case.method == "POST" and case.operation.path.endswith("/scheduled-evaluations"):
+            # A model or an agent answers, and not both.
+            case.body = SCHEDULE | {"name": f"Schedule {self.sent}"}
         self._aim_address(case)
         bodies = [case.body, case.body.get("config") if isinstance(case.body, dict) else None]
         for body in bodies:
@@ -243,10 +246,13 @@ TAKEN: dict[str, dict[str, Any]] = {
     "/scheduled": _MODEL_RUN,
     "/{model_run_id}": _MODEL_RUN,
     "/scheduled-evaluations/preview": {"schedule_type": "hourly"},
+    # Either a text or an address.
+    "/documents": {"content": "Hello"},
     "/backfill": {"start": "2025-01-01T00:00:00Z", "end": "2025-01-01T05:00:00Z"},
 }
 # What has to name something, or be something, for a request to be taken.
 CHANNEL = {"kind": "email", "configuration": {"address": "ops@example.org"}}
+SCHEDULE = {"schedule_type": "hourly", "test_suite_id": "", "model_id": ""}
 AIMED = (
     *("test_suite_id", "model_id", "username", "baseline", "candidate"),
     *("format", "content", "file"),

@@ -7,7 +7,7 @@ from celery import shared_task
 from access import clock
 from access.hints import hint
 from access.shutdown import stopping
-from batches import engine, experiments, fetching
+from batches import cleanup, engine, fetching
 from batches.batches import WORK
 from batches.documents import FETCH
 
@@ -26,5 +26,5 @@ def fetch_documents() -> None:
 
 @shared_task(name="batches.clean_up_experiments")
 def clean_up_experiments() -> None:
-    for _ in experiments.clean_up(clock.database_now()):
+    for _ in cleanup.clean_up(clock.database_now()):
         pass

@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 from django.db import connection, transaction
 
 from access import clock
-from batches import experiments
+from batches import cleanup
 from batches.models import (
     Agent,
     Batch,
@@ -81,7 +81,7 @@ def clean_up(count: int) -> Cleaned:
     plain = Batch.objects.filter(name="plain").order_by("expires_at", "pk")
     ids = list(plain.values_list("pk", flat=True))
     steps, plain_seconds, deleted = [], 0.0, 0
-    chunks = experiments.clean_up(clock.database_now())
+    chunks = cleanup.clean_up(clock.database_now())
     with peak_mib() as grown:
         while True:
             began = time.perf_counter()

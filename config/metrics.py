@@ -18,7 +18,7 @@ from access.admin.lists import first_id
 from alerts import evaluations
 from alerts.models import Alert, Attempt, Notification
 from alerts.rule_models import AlertStatus
-from batches import experiments
+from batches import cleanup
 from batches.models import Batch, Job, JobStatus
 from config import queues
 from evalsched import invariants, pulse
@@ -101,7 +101,7 @@ class _Service(Collector):
         yield GaugeMetricFamily(
             "evalsched_experiments_expired",
             "Batches of experiments that have expired and are not cleaned up yet.",
-            experiments.expired(self._now),
+            cleanup.expired(self._now),
         )
         open_jobs = Job.objects.filter(status__in=[JobStatus.PENDING, JobStatus.RUNNING])
         yield _family("jobs_open", "Calls to make.", "status", _by_status(open_jobs))

@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from access.actors import Actor
 from access.errors import Conflict, Invalid, NotFound
-from batches import batches, claims, documents, experiments, fetching, rescoring, rescues
+from batches import batches, claims, cleanup, documents, experiments, fetching, rescoring, rescues
 from batches.batches import Config
 from batches.documents import Draft
 from batches.experiments import Plan
@@ -40,7 +40,7 @@ def make_ended(**fields: Any) -> Batch:
 
 
 def clean_up(now: Any = LATE) -> int:
-    return sum(experiments.clean_up(now))
+    return sum(cleanup.clean_up(now))
 
 
 def counts() -> tuple[int, ...]:
@@ -240,17 +240,17 @@ def test_a_cancelled_batch_is_left_alone_while_a_call_is_in_flight() -> None:
 
 
 def test_a_chunk_with_few_but_large_batches_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiments, "CHUNK_CALLS", 5)
+    monkeypatch.setattr(cleanup, "CHUNK_CALLS", 5)
     for documents_ in (2, 2, 2, 8, 1):
         make_ended(documents=documents_)
 
-    assert list(experiments.clean_up(LATE)) == [2, 1, 1, 1]
+    assert list(cleanup.clean_up(LATE)) == [2, 1, 1, 1]
 
 
 def test_what_somebody_else_holds_is_left_for_later_and_the_rest_is_deleted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(experiments, "CHUNK", 1)
+    monkeypatch.setattr(cleanup, "CHUNK", 1)
     held, _ = make_ended(), make_ended()
     holding, cleaned = threading.Event(), threading.Event()
 
@@ -265,7 +265,7 @@ def test_what_somebody_else_holds_is_left_for_later_and_the_rest_is_deleted(
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '100ms'")
         try:
-            return list(experiments.clean_up(LATE))
+            return list(cleanup.clean_up(LATE))
         finally:
             cleaned.set()
 

@@ -19,7 +19,7 @@ from django.db import IntegrityError, connection
 from pytest_django import Settings
 
 from access.errors import Conflict, Invalid, NotFound
-from batches import batches, claims, documents, experiments, rescoring
+from batches import batches, claims, cleanup, documents, experiments, rescoring
 from batches.batches import Config
 from batches.claims import Claim, Result
 from batches.experiments import Plan
@@ -318,7 +318,7 @@ def test_whatever_is_done_with_experiments_meanwhile_none_with_an_unfinished_job
 
     def clean(name: str) -> None:
         while not users.over.is_set():
-            deleted[name] += sum(experiments.clean_up(LATE))
+            deleted[name] += sum(cleanup.clean_up(LATE))
             # So that some live long enough to be used.
             users.over.wait(0.05)
 
@@ -359,7 +359,7 @@ def test_whatever_is_done_with_experiments_meanwhile_none_with_an_unfinished_job
         rest = Batch.objects.filter(is_ephemeral=True, jobs__status="running").distinct().count()
         assert rest == 0
         left = Batch.objects.filter(is_ephemeral=True).count()
-        assert sum(experiments.clean_up(LATE + timedelta(days=365))) == left
+        assert sum(cleanup.clean_up(LATE + timedelta(days=365))) == left
         assert losses() == []
     assert not Agent.objects.exists()
     assert not Document.objects.exists()

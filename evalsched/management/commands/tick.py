@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from access import clock
-from batches import experiments
+from batches import cleanup
 from evalsched import ticks
 
 
@@ -16,5 +16,5 @@ class Command(BaseCommand):
         now = clock.database_now()
         ticks.tick(now)
         ticks.sweep(now)
-        for _ in experiments.clean_up(now):
+        for _ in cleanup.clean_up(now):
             pass

@@ -23,7 +23,6 @@ class BatchStatus(models.TextChoices):
 
 
 BATCH_OPEN = frozenset({BatchStatus.PENDING, BatchStatus.RUNNING})
-
 BATCH_FINISHED = frozenset(BatchStatus) - BATCH_OPEN
 
 

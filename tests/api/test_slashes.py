@@ -8,6 +8,7 @@ from access.actors import Actor
 from tests.clients import Api
 from tests.factories import (
     make_agent,
+    make_alert,
     make_batch,
     make_channel,
     make_document,
@@ -16,6 +17,7 @@ from tests.factories import (
     make_experiment,
     make_model_run,
     make_notification,
+    make_rule,
     make_run,
     make_schedule,
     make_suite,
@@ -51,6 +53,8 @@ def things(actor: Actor) -> dict[str, str]:
         "model_run_id": make_model_run(actor).pk,
         "document_id": make_document(actor).pk,
         "channel_id": make_channel(actor).pk,
+        "rule_id": make_rule(actor).pk,
+        "alert_id": make_alert(make_rule(actor)).pk,
         "notification_id": make_notification(make_event(actor)).pk,
     }
     named = {name: str(identifier) for name, identifier in ids.items()}

@@ -172,7 +172,7 @@ def test_two_processes_at_once_delete_once_and_their_counts_add_up(tmp_path: Pat
         # Both are let go when each of them is in the middle of a chunk.
         cursor.execute("SELECT pg_advisory_lock(%s)", [lock])
         with managing(tmp_path, COMMAND) as one, managing(tmp_path, COMMAND) as other:
-            until(lambda: _waiting() == 2, what=lambda: one.said() + other.said())
+            until(lambda: _waiting() == 2, seconds=90, what=lambda: one.said() + other.said())
             cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
             counts = deleted_by(one), deleted_by(other)
 

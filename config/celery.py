@@ -1,5 +1,6 @@
 """Celery: hints for rows that need work. Each setting with its reason."""
 
+import gc
 import os
 import warnings
 from functools import cached_property
@@ -107,3 +108,10 @@ def _print_configuration(**_: Any) -> None:
 
     refuse_unsafe_start()
     print_configuration()
+
+
+@signals.worker_ready.connect
+@signals.worker_process_init.connect
+def _leave_what_is_loaded_to_itself(**_: Any) -> None:
+    """Let the garbage collector look at new objects only: it halves the time of 10,000 rules."""
+    gc.freeze()

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.urls import reverse
 
+from access import clock
 from access.api.views import ApiView
 from access.models import User
 from alerts.models import Event
@@ -18,7 +19,7 @@ from benchmarks import many_rows
 from benchmarks.figures import Figure
 from benchmarks.many_rows import Made
 from tests.api.list_views import list_views
-from tests.factories import make_user
+from tests.factories import make_rule, make_user
 
 MOST_MS = 200
 TIMES = 5
@@ -38,6 +39,7 @@ def measure() -> list[Figure]:
 def of_the_api(made: Made) -> list[Figure]:
     client = Client(headers={"X-Project-Id": str(made.actor.project.pk)})
     client.force_login(made.actor.user)
+    rule = make_rule(made.actor, now=clock.database_now())
     found = []
     for route, view in list_views().items():
         path = f"/{route}"
@@ -47,6 +49,7 @@ def of_the_api(made: Made) -> list[Figure]:
             ("<uuid:schedule_id>", made.schedule),
             ("<uuid:project_id>", made.actor.project),
             ("<uuid:model_run_id>", made.model_run),
+            ("<uuid:rule_id>", rule),
         ):
             path = path.replace(placeholder, str(row.pk))
         print(path)
@@ -89,10 +92,13 @@ def filters_of(view: Any) -> dict[str, list[str]]:
 _NOBODY = "00000000-0000-7000-8000-000000000000"
 # What to ask of each filter: something that many rows have, and something that few or none have.
 _VALUES: dict[str, tuple[Any, ...]] = {
+    "acknowledged": ("true", "false"),
     "action": ("suite.changed", "suite.deleted"),
+    "agent_id": (_NOBODY,),
     "backfill_id": (_NOBODY,),
     "channel_id": (_NOBODY,),
     "enabled": ("true", "false"),
+    "end": ("2100-01-01T00:00:00Z",),
     "event_id": (lambda _: Event.objects.all()[0].pk,),
     "expires_before": ("2020-01-01T00:00:00Z", "2100-01-01T00:00:00Z"),
     "flaky": ("true", "false"),
@@ -104,9 +110,13 @@ _VALUES: dict[str, tuple[Any, ...]] = {
     "model_name": ("Endpoint 7", "model-7"),
     "name": ("Suite 7", "No suite"),
     "object_id": ("7",),
+    "operation": ("chat",),
     "passed": ("true", "false"),
     "provider": ("demo", "openai"),
+    "rule_id": (_NOBODY,),
+    "start": ("2020-01-01T00:00:00Z",),
     "tag": ("rare", "none"),
+    "trace_id": ("7",),
     "test_suite_id": (lambda made: made.schedule.suite_id,),
     "tracking_id": ("trial-77", "none"),
     "user_id": (lambda made: made.actor.user.pk, _NOBODY),

@@ -213,7 +213,7 @@ def t_quantile(tails: float, df: int) -> float:
     """Return the t that is exceeded on both sides together with the chance `tails`.
 
     By Newton's method from the normal quantile, which lies below: the tails are convex, so no
-    step goes too far.
+    step goes too far, and one that leads back is rounding.
     """
     t = max(_z(tails / 2), _EPSILON)
     for _ in range(_STEPS):
@@ -224,7 +224,7 @@ def t_quantile(tails: float, df: int) -> float:
         )
         step = (t_tails(t, df) - tails) / (2 * density)
         t += step
-        if abs(step) <= 1e-14 * t:
+        if step <= 1e-14 * t:
             break
     return t
 

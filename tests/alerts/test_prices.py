@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 from genai_prices import Usage, calc_price
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from alerts.prices import Prices, cost, listed, priced
@@ -71,7 +71,6 @@ def test_what_is_kept_says_the_prices_as_decimals_and_whose_they_are() -> None:
     assert Prices(Decimal("1E+2"), None).as_json()["input"] == "100"
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from([("gpt-4o", OPENAI), ("gpt-4o-mini", OPENAI), ("gemini-2.5-pro", GOOGLE)]),
     st.integers(0, 500_000),

@@ -169,9 +169,6 @@ def test_credentials_are_declared(document: dict[str, Any]) -> None:
 # The same requests every time.
 GENERATING = hypothesis_settings(
     max_examples=12,
-    derandomize=True,
-    database=None,
-    deadline=None,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -71,9 +71,7 @@ STEPS = st.tuples(
 
 
 @pytest.mark.django_db
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(concurrency=st.integers(1, 8), steps=st.lists(STEPS, min_size=10, max_size=60))
 def test_three_workers_in_any_order_keep_to_it_and_finish(
     concurrency: int, steps: list[tuple[int, str]]

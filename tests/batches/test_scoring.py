@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from access.errors import Invalid
@@ -360,7 +360,6 @@ HOSTILE = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(HOSTILE, st.floats() | st.none(), st.decimals() | st.none())
 def test_scoring_raises_for_no_answer(output: str, latency_ms: float, cost: Decimal) -> None:
     result = score(EVERY_KIND, Answer(output, latency_ms, cost), variables={}, threshold=None)

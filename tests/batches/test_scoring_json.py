@@ -216,7 +216,7 @@ schemas_ = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(schemas_, json_values)
 def test_our_own_checks_say_what_jsonschemas_say(schema: dict[str, Any], value: Any) -> None:
     assert (schemas.misfit(schema, [value]) is None) is Draft202012Validator(schema).is_valid(value)

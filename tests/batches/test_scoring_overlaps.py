@@ -68,7 +68,7 @@ def test_rouge_counts_a_word_as_often_as_both_texts_have_it() -> None:
     assert check("the the the", type="rouge-n", value="the").score == pytest.approx(0.5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=60), st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=3))
 def test_bleu_is_sacrebleus(output: str, wanted: list[str]) -> None:
     wanted = [text.replace("{", "(").replace("\0", " ") for text in wanted]

@@ -353,7 +353,7 @@ instants = st.datetimes(datetime(2026, 1, 1), datetime(2028, 1, 1), timezones=st
 spans = st.timedeltas(timedelta(0), timedelta(days=2))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(timings, instants, spans, spans)
 def test_windows_join_without_gap_or_overlap(
     timing: Timing, start: datetime, first: timedelta, second: timedelta
@@ -374,7 +374,7 @@ def test_windows_join_without_gap_or_overlap(
     assert [occurrence.scheduled_for for occurrence in preview(timing, start, end, 5)] == whole[:5]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(timings, instants, st.timedeltas(timedelta(0), timedelta(days=15)))
 def test_counting_is_going_through_them(timing: Timing, instant: datetime, span: timedelta) -> None:
     with suppress(Invalid):
@@ -399,7 +399,7 @@ def test_counts(timing: Timing, after: str, until: str, expected: int) -> None:
     assert count(timing, utc(after), utc(until)) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(timings, instants)
 def test_latest_and_next_are_each_other_s_inverse(timing: Timing, instant: datetime) -> None:
     following = next_after(timing, instant)
@@ -412,14 +412,14 @@ def test_latest_and_next_are_each_other_s_inverse(timing: Timing, instant: datet
     assert next_after(timing, before) == following
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_no_text_raises_anything_but_invalid(expression: str, name: str) -> None:
     with suppress(Invalid):
         validate(custom(expression, name))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="0123456789*,-/#LWMONHR? ", max_size=30))
 def test_no_near_expression_raises_anything_but_invalid(expression: str) -> None:
     timing = custom(expression, "UTC")

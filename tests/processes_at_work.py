@@ -172,8 +172,8 @@ def ticking(every_seconds: float = 0.3) -> Iterator[None]:
 
 def make_beats_entries() -> None:
     """Make beat's entries again, as the migration made them: emptying the tables took them."""
-    import_module("evalsched.migrations.0003_beat").make_entries(apps, None)
-    import_module("alerts.migrations.0009_beat").make_entry(apps, None)
+    import_module("evalsched.migrations.0001_squashed_0007_agents").make_entries(apps, None)
+    import_module("alerts.migrations.0001_squashed_0012_operators").make_entry(apps, None)
 
 
 def manage(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

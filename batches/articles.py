@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import trafilatura
-
 from access.errors import Invalid
 from batches.providers.text import clean
 
@@ -29,6 +27,9 @@ def read(body: bytes, content_type: str) -> Article:
     kind, _, rest = content_type.partition(";")
     kind = kind.strip().lower()
     if kind in _HTML:
+        # Much to load, for whoever does read pages.
+        import trafilatura
+
         # A Document where the arguments ask for no dictionary.
         found: Any = trafilatura.bare_extraction(body, with_metadata=True, include_comments=False)
         title, text = (found.title or "", found.text or "") if found else ("", "")

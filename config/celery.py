@@ -7,6 +7,9 @@ from functools import cached_property
 from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+# Celery would load every page to check it at each start, which takes longer than all the rest, and
+# look at no finding. What matters is asked below.
+os.environ["CELERY_SKIP_CHECKS"] = "1"
 
 from celery import Celery, signals
 from django.conf import settings
@@ -68,8 +71,6 @@ app.conf.update(
     # The queue only, by the kind of waiting behind it.
     task_routes={
         "evalsched.*": {"queue": "ticks"},
-        # Other people's pages, as deliveries are other people's inboxes.
-        "batches.fetch_documents": {"queue": "deliveries"},
         "batches.*": {"queue": "batches"},
         "alerts.*": {"queue": "deliveries"},
     },

@@ -64,12 +64,18 @@ EVALSCHED_RATE_LIMIT_WRITES = env.int("EVALSCHED_RATE_LIMIT_WRITES", 120)
 EVALSCHED_RATE_LIMIT_INGEST = env.int("EVALSCHED_RATE_LIMIT_INGEST", 6000)
 EVALSCHED_RATE_LIMIT_LOGINS = env.int("EVALSCHED_RATE_LIMIT_LOGINS", 10)
 
+# web | worker | beat: whose limits apply, and what has to be loaded
+EVALSCHED_PROCESS = env.str("EVALSCHED_PROCESS", "web")
+
 # --- Application --------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
-    "django.contrib.admin",
+    # Only who serves its pages loads all that they are made of.
+    "django.contrib.admin"
+    if EVALSCHED_PROCESS == "web"
+    else "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -142,7 +148,6 @@ WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 
 # --- PostgreSQL ---------------------------------------------------------------------------------
-EVALSCHED_PROCESS = env.str("EVALSCHED_PROCESS", "web")  # web | worker | beat: whose limits apply
 DATABASES: dict[str, Any] = {"default": env.db("DATABASE_URL", _embedded.database_url)}
 DATABASES["default"] |= {
     # A child of the pool keeps its connection over tasks; a broken one is found before its use.

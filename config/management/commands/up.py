@@ -18,6 +18,7 @@ from django.db import DatabaseError, connection, connections
 from django.utils import timezone
 
 from config import embedded, places, processes, supervisor, surroundings
+from config.checks import refuse_unsafe_start
 from config.demo import data
 
 MARK = "EVALSCHED_SUPERVISED"
@@ -31,7 +32,7 @@ _WATCH_FIRST_RUN_SECONDS = 600.0
 
 class Command(BaseCommand):
     help = "Run all of evalsched in this terminal, with servers of its own, until Ctrl-C."
-    requires_system_checks = ()  # done below, when there are servers to check
+    requires_system_checks = ()  # what matters is asked below, when there are servers
 
     def handle(self, *args: object, **options: object) -> None:
         del args, options
@@ -72,7 +73,7 @@ class Command(BaseCommand):
 
     def prepare_database(self, screen: supervisor.Screen) -> None:
         """Migrate, make the first operator and the demonstration, and say how to log in."""
-        self.check()
+        refuse_unsafe_start()
         screen.say("up", "preparing the database")
         call_command("migrate", interactive=False, verbosity=0)
         first = data.prepare(demo=settings.EVALSCHED_DEMO, now=timezone.now())

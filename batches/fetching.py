@@ -21,7 +21,9 @@ from batches.models import BATCH_OPEN, Batch, Document, DocumentStatus, Job, Job
 
 logger = structlog.get_logger(__name__)
 
+# By one task, and by all of them: pages take their turn with batches, and leave them a place.
 AT_ONCE = 10
+MOST_AT_ONCE = 20
 TIMEOUT_S = 30.0
 MAX_BYTES = 10 * 1024 * 1024
 # Longer than one may take, its text included.
@@ -32,13 +34,15 @@ HINT_AGAIN = timedelta(seconds=30)
 
 
 def fetch_waiting() -> int:
-    """Fetch documents until none waits, and return how many there were."""
-    fetched = 0
-    while claimed := _claim(clock.database_now()):
-        fetched += len(claimed)
+    """Fetch a few of the documents that wait, and return how many.
+
+    0: none waits any more, or as many as may be are being fetched already.
+    """
+    claimed = _claim(clock.database_now())
+    if claimed:
         for document, found in asyncio.run(_fetch_all(claimed)):
             record(document, found, now=clock.database_now())
-    return fetched
+    return len(claimed)
 
 
 def rescue(now: datetime) -> int:
@@ -110,9 +114,13 @@ def _tell(batch: Batch, document: Document, now: datetime) -> None:
 
 
 def _claim(now: datetime) -> list[Document]:
+    under_way = Document.objects.filter(
+        status=DocumentStatus.FETCHING, lease_expires_at__gte=now
+    ).count()
+    free = max(0, min(AT_ONCE, MOST_AT_ONCE - under_way))
     with transaction.atomic():
         waiting = Document.objects.filter(status=DocumentStatus.WAITING).order_by("created_at")
-        chosen = [one.pk for one in waiting.select_for_update(skip_locked=True)[:AT_ONCE]]
+        chosen = [one.pk for one in waiting.select_for_update(skip_locked=True)[:free]]
         Document.objects.filter(pk__in=chosen).move(
             DocumentStatus.FETCHING,
             claim_no=F("claim_no") + 1,

@@ -20,8 +20,9 @@ def work(batch_id: str) -> None:
 
 @shared_task(name=FETCH)
 def fetch_documents() -> None:
-    """Fetch the documents that wait, whichever they are."""
-    fetching.fetch_waiting()
+    """Fetch a few of the documents that wait; for the others it queues up again."""
+    if fetching.fetch_waiting():
+        hint(FETCH)
 
 
 @shared_task(name="batches.clean_up_experiments")

@@ -6,12 +6,14 @@ import pytest
 from pytest_django import Settings
 from pytest_httpserver import HTTPServer
 
+from access import clock
 from access.errors import Conflict, Invalid
-from batches import batches, documents, experiments, fetching, rescues
+from batches import batches, documents, experiments, fetching, rescues, tasks
 from batches.batches import Config
 from batches.documents import Draft
 from batches.experiments import Plan
 from batches.models import Batch, Document, DocumentStatus, Job
+from batches.models.agents import DocumentQuerySet
 from tests.batches.engine_at_work import hints, work, work_to_the_end
 from tests.factories import NOW, make_actor, make_document, make_endpoint
 from tests.processes_at_work import LOOPBACK, at_once
@@ -37,6 +39,13 @@ def make_asked(*urls: str, server: ModelServer | None = None) -> Batch:
     plan = Plan(is_ephemeral=True, documents=[Draft(url=url) for url in urls])
     endpoint = make_endpoint(actor, **fields)
     return experiments.create(actor, plan, endpoint=endpoint, config=Config(), now=NOW)
+
+
+def somebody_fetches(waiting: DocumentQuerySet, count: int) -> None:
+    chosen = waiting.filter(pk__in=list(waiting.values_list("pk", flat=True)[:count]))
+    chosen.move(
+        DocumentStatus.FETCHING, lease_expires_at=clock.database_now() + timedelta(minutes=1)
+    )
 
 
 def test_the_article_is_kept_without_menus_and_footers(httpserver: HTTPServer) -> None:
@@ -81,6 +90,21 @@ def test_each_address_has_an_outcome_of_its_own(
     document.refresh_from_db()
     assert document.status == DocumentStatus.FAILED
     assert why in document.error_message
+
+
+def test_few_pages_are_fetched_at_once_and_the_others_queue_up_behind_batches() -> None:
+    make_asked(*(f"http://127.0.0.1:1/{number}" for number in range(35)))
+    waiting = Document.objects.filter(status=DocumentStatus.WAITING)
+    somebody_fetches(waiting, 12)
+    before = hints()
+
+    tasks.fetch_documents()
+
+    assert (waiting.count(), hints()) == (35 - 12 - 8, before + 1)
+    somebody_fetches(waiting, 8)
+    assert fetching.fetch_waiting() == 0
+    tasks.fetch_documents()
+    assert (waiting.count(), hints()) == (35 - 12 - 8 - 8, before + 1)
 
 
 def test_a_batch_asks_when_all_its_documents_have_had_their_turn(

@@ -168,7 +168,7 @@ def test_credentials_are_declared(document: dict[str, Any]) -> None:
 # --- Generated requests ----------------------------------------------------------------------
 
 GENERATING = hypothesis_settings(
-    max_examples=100 if os.environ.get("EVALSCHED_SOAK") else 7,
+    max_examples=100 if os.environ.get("EVALSCHED_SOAK") else 12,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

@@ -34,6 +34,7 @@ from batches.models import (
     Job,
     ModelEndpoint,
     TestSuite,
+    Tombstone,
 )
 
 logger = structlog.get_logger(__name__)
@@ -190,7 +191,7 @@ def delete(actor: Actor, tracking_id: str, *, cancel: bool, now: datetime) -> in
             _of(actor.project.pk, tracking_id).select_for_update(no_key=True).order_by("pk")
         )
         if not found:
-            raise NotFound("There is no experiment of this tracking id in this project.")
+            raise missing(actor.project.pk, tracking_id)
         under_way = [batch for batch in found if batch.status in BATCH_OPEN]
         if under_way and not cancel:
             raise Conflict("This experiment is under way. Cancel it first, or send ?cancel=true.")
@@ -206,6 +207,14 @@ def delete(actor: Actor, tracking_id: str, *, cancel: bool, now: datetime) -> in
             raise Conflict("A batch was added to this experiment at this very moment. Try again.")
         cleanup.bury(ids, now)
     return len(found)
+
+
+def missing(project_id: uuid.UUID, tracking_id: str) -> NotFound:
+    """Return the refusal for a tracking id without a batch, which says what became of it."""
+    buried = Tombstone.objects.filter(project_id=project_id, tracking_id=tracking_id)
+    if last := buried.order_by("created_at").last():
+        return NotFound(f"This experiment was cleaned up, {last.created_at:%Y-%m-%d %H:%M} UTC.")
+    return NotFound("There is no experiment of this tracking id in this project.")
 
 
 def _of(project_id: uuid.UUID, tracking_id: str) -> Any:

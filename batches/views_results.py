@@ -9,8 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api.views import ApiView
-from access.errors import NotFound
-from batches import case_comparisons, case_results, rescoring
+from batches import case_comparisons, case_results, experiments, rescoring
 from batches.case_comparisons import Order, Show
 from batches.exports import formats
 from batches.filters import CaseResultFilter
@@ -122,6 +121,6 @@ class ExportExperiment(_Export):
         """Every call of the experiment's batches, oldest batch first, as a file."""
         with self.acting():
             found = list(self.get_queryset().filter(tracking_id=tracking_id).order_by("created_at"))
-        if not found:
-            raise NotFound("There is no experiment of this tracking id in this project.")
+            if not found:
+                raise experiments.missing(self.actor.project.pk, tracking_id)
         return self.answered(f"experiment-{tracking_id}", found)

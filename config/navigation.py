@@ -20,6 +20,7 @@ def groups(request: HttpRequest) -> list[dict[str, Any]]:
                 _item("Executions", "receipt_long", "admin:evalsched_execution_changelist"),
                 _item("Batches", "stacks", "admin:batches_batch_changelist"),
                 _item("Experiments", "science", "admin:batches_experiment_changelist"),
+                _item("Cleaned up", "auto_delete", "admin:batches_tombstone_changelist"),
                 _item("Jobs", "forum", "admin:batches_job_changelist"),
             ],
         },

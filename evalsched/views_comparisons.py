@@ -7,7 +7,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api.views import ApiView
-from access.errors import NotFound
 from batches import experiments
 from batches.models import Batch
 from batches.serializers import BatchSerializer
@@ -26,7 +25,7 @@ class OneExperiment(DeleteExperiment):
         rows = self.get_queryset().filter(tracking_id=tracking_id)
         summary = experiments.summed(rows).first()
         if summary is None:
-            raise NotFound("There is no experiment of this tracking id in this project.")
+            raise experiments.missing(self.actor.project.pk, tracking_id)
         batches = list(rows.order_by("created_at"))
         runs = BatchSerializer(batches, many=True, context=self.get_serializer_context())
         comparison = comparisons.of_experiment(batches)

@@ -9,6 +9,7 @@ from batches.admin import (
     experiments,
     jobs,
     suites,
+    tombstones,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "experiments",
     "jobs",
     "suites",
+    "tombstones",
 ]

@@ -33,9 +33,10 @@ class _OfExperiment(Page):
         rows = Batch.objects.filter(project=self.actor.project, tracking_id=tracking_id)
         found = list(rows.order_by("created_at", "pk")) if tracking_id else []
         if not found:
+            missing = experiments.missing(self.actor.project.pk, tracking_id)
             raise NotFound(
-                "There is no experiment of this tracking id in this project. It may have expired, "
-                "or belong to another of your projects: choose it above."
+                f"{missing.message} One of another of your projects is shown when you choose that "
+                "project above."
             )
         return found
 

@@ -17,6 +17,7 @@ from batches.models import (
     DocumentStatus,
     Experiment,
     Job,
+    Tombstone,
 )
 from tests.admin.pages import errors, list_of, press, send, told, url_of
 from tests.factories import (
@@ -322,3 +323,14 @@ def test_cancelling_an_experiment_stops_its_batches_alone() -> None:
     states = dict(Batch.objects.values_list("pk", "status"))
     assert {states[batch.pk] for batch in mine} == {BatchStatus.CANCELLED}
     assert states[other.pk] == BatchStatus.PENDING
+
+
+def test_what_remains_of_a_deleted_experiment_is_shown(browser: Client, own: Actor) -> None:
+    make_experiment(own, tracking_id="trial", documents=2, now=database_now())
+    experiments.delete(own, "trial", cancel=True, now=database_now())
+
+    page = browser.get(f"{list_of(Tombstone)}?q=trial").content.decode()
+    assert "trial" in page
+    assert "0 of 2 passed" in page
+    shown = browser.get(url_of(Tombstone.objects.get())).content.decode()
+    assert Tombstone.objects.get().content_hash in shown

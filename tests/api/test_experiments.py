@@ -141,8 +141,12 @@ def test_an_experiment_from_its_start_to_its_tombstone(actor: Actor, api: Api) -
 
     assert api.remove("experiments/trial").status_code == 409
     assert api.remove("experiments/trial?cancel=true").status_code == 204
-    assert api.read("experiments/trial").status_code == 404
     assert Tombstone.objects.get().tracking_id == "trial"
+    for way in ("experiments/trial", "experiments/trial/export?format=csv"):
+        gone = api.read(way)
+        assert gone.status_code == 404
+        assert gone.json()["message"].startswith("This experiment was cleaned up, 20")
+    assert "no experiment" in api.read("experiments/never").json()["message"]
 
 
 def test_expired_experiments_are_shown_where_they_are_asked_for(actor: Actor, api: Api) -> None:

@@ -1,7 +1,6 @@
 """The OpenAPI document: whole, true, and held against the service by generated requests."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,7 +167,7 @@ def test_credentials_are_declared(document: dict[str, Any]) -> None:
 # --- Generated requests ----------------------------------------------------------------------
 
 GENERATING = hypothesis_settings(
-    max_examples=100 if os.environ.get("EVALSCHED_SOAK") else 12,
+    max_examples=12,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )

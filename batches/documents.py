@@ -14,7 +14,7 @@ from access.egress import check_url
 from access.errors import Conflict, Invalid, Refusal
 from access.hints import hint
 from batches import endpoints
-from batches.models import Batch, Document, DocumentStatus, Job, JobStatus
+from batches.models import DOCUMENT_OPEN, Batch, Document, DocumentStatus, Job, JobStatus
 
 FETCH = "batches.fetch_documents"
 # About 100,000 tokens: the longest text that models read in one go.
@@ -99,15 +99,18 @@ def find_all(
 
 
 def fetch_again(batch: Batch) -> int:
-    """Queue the batch's documents that could not be fetched once more, and return how many."""
+    """Queue the locked batch's documents that could not be fetched once more.
+
+    Return for how many the batch waits: those that are being fetched anyway are among them.
+    """
     asked = Document.objects.filter(
         project_id=batch.project_id,
         pk__in=Job.objects.filter(batch=batch, status=JobStatus.PENDING).values("document_id"),
     )
-    waiting = asked.move(DocumentStatus.WAITING, hinted_at=None, error_message="")
-    if waiting:
+    failed = asked.filter(status=DocumentStatus.FAILED)
+    if failed.move(DocumentStatus.WAITING, hinted_at=None, error_message=""):
         hint(FETCH)
-    return waiting
+    return asked.filter(status__in=DOCUMENT_OPEN).count()
 
 
 def newest(project_id: uuid.UUID, count: int) -> list[Document]:

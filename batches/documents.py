@@ -57,7 +57,13 @@ def create_ephemeral(batch: Batch, drafts: Sequence[Draft]) -> list[Document]:
 
 
 def change(actor: Actor, document: Document, **fields: Any) -> Document:
-    """Change title or content. Results that were made with the old content keep their hash."""
+    """Change title or content. Results that were made with the old content keep their hash.
+
+    Raises:
+        Conflict: it belongs to an experiment, or has no content yet.
+    """
+    if document.ephemeral_batch_id:
+        raise Conflict("This document belongs to an experiment and stays as it is.")
     with transaction.atomic():
         document = rows.locked(document)
         if "content" in fields:

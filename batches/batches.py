@@ -191,7 +191,8 @@ def fill(
     asked = graders.find(batch, items, config.judge_model_id, config.embedding_model_id)
     batch.graders = [grader.as_json() for grader in asked]
     if batch.max_cost is not None:
-        length = mean_characters(documents) if suite is None else mean_characters_of(suite)
+        total = documents_.characters(documents) if suite is None else 0
+        length = total / items if suite is None else mean_characters_of(suite)
         batch.expected_call_cost = _expected_call_cost(batch, length, asked, items, now)
     batch.save()
     if suite is not None:
@@ -332,16 +333,6 @@ def mean_characters_of(suite: TestSuite) -> float:
             [suite.pk],
         )
         return float(cursor.fetchone()[0])
-
-
-# What an article has that nobody has seen yet.
-UNSEEN_CHARACTERS = 10_000
-
-
-def mean_characters(documents: Sequence[Document]) -> float:
-    """Return the mean length of the documents, with a guess for those that are to be fetched."""
-    lengths = [len(one.content) if one.content_hash else UNSEEN_CHARACTERS for one in documents]
-    return sum(lengths) / len(lengths)
 
 
 _EMPTY: dict[str, Any] = {

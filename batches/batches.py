@@ -15,12 +15,13 @@ from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.hints import hint
 from alerts import prices
-from batches import announcements, budgets, endpoints, graders, signals
+from batches import announcements, budgets, cleanup, endpoints, graders, signals
 from batches import documents as documents_
 from batches.graders import Grader
 from batches.models import (
     BATCH_OPEN,
     DOCUMENT_OPEN,
+    JOB_OPEN,
     Agent,
     Batch,
     BatchStatus,
@@ -190,7 +191,8 @@ def fill(
     asked = graders.find(batch, items, config.judge_model_id, config.embedding_model_id)
     batch.graders = [grader.as_json() for grader in asked]
     if batch.max_cost is not None:
-        length = mean_characters(documents) if suite is None else mean_characters_of(suite)
+        total = documents_.characters(documents) if suite is None else 0
+        length = total / items if suite is None else mean_characters_of(suite)
         batch.expected_call_cost = _expected_call_cost(batch, length, asked, items, now)
     batch.save()
     if suite is not None:
@@ -215,18 +217,35 @@ def cancel(batch: Batch, *, now: datetime, reason: str = "Cancelled.") -> bool:
         return finish(rows.locked(batch), BatchStatus.CANCELLED, now=now, error_message=reason)
 
 
-def delete(actor: Actor, batch: Batch) -> None:
-    """Delete a batch that has ended, with its results.
+def delete(actor: Actor, batch: Batch, *, now: datetime) -> None:
+    """Delete a batch that has ended, with its results; one of an experiment leaves a tombstone.
 
     Raises:
-        Conflict: it is under way.
+        Conflict: it is under way, or others of its experiment may ask about its documents.
     """
     with transaction.atomic():
         batch = rows.locked(batch)
         if batch.status in BATCH_OPEN:
             raise Conflict("This batch is under way. Cancel it first.")
         audit.record(actor, "batch.deleted", batch)
-        batch.delete()
+        if batch.is_ephemeral:
+            _refuse_in_use(batch)
+        if batch.tracking_id:
+            cleanup.bury([batch.pk], now)
+        else:
+            batch.delete()
+
+
+def _refuse_in_use(batch: Batch) -> None:
+    if Job.objects.filter(batch=batch, status__in=JOB_OPEN).exists():
+        raise Conflict("Its last calls are still in flight. Try again in a moment.")
+    cleanup.lock_documents([batch.pk])
+    same = Batch.objects.filter(project_id=batch.project_id, tracking_id=batch.tracking_id)
+    if same.open().exists():
+        raise Conflict(
+            "Another batch of this experiment is under way and may ask about this one's documents. "
+            "Cancel it first, or wait until it has ended."
+        )
 
 
 def resume(batch: Batch, *, now: datetime) -> Batch:
@@ -314,16 +333,6 @@ def mean_characters_of(suite: TestSuite) -> float:
             [suite.pk],
         )
         return float(cursor.fetchone()[0])
-
-
-# What an article has that nobody has seen yet.
-UNSEEN_CHARACTERS = 10_000
-
-
-def mean_characters(documents: Sequence[Document]) -> float:
-    """Return the mean length of the documents, with a guess for those that are to be fetched."""
-    lengths = [len(one.content) if one.content_hash else UNSEEN_CHARACTERS for one in documents]
-    return sum(lengths) / len(lengths)
 
 
 _EMPTY: dict[str, Any] = {

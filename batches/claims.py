@@ -173,6 +173,23 @@ def renew(claims: Collection[Claim], *, now: datetime) -> set[tuple[int, int]]:
         return set(cursor.fetchall())
 
 
+def note_content(asked: Mapping[Claim, str]) -> None:
+    """Write down the content hash of what each claimed job really asks.
+
+    A document may have been changed since the batch was made, and questions pair by their hashes.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE batches_job j SET case_hash = mine.content_hash
+            FROM unnest(%s::bigint[], %s::int[], %s::text[]) AS mine(id, claim_no, content_hash)
+            WHERE j.id = mine.id AND j.claim_no = mine.claim_no AND j.status = 'running'
+                AND j.case_hash <> mine.content_hash
+            """,
+            [[c.job_id for c in asked], [c.claim_no for c in asked], list(asked.values())],
+        )
+
+
 def give_back(
     batch_id: uuid.UUID,
     claims: Collection[Claim],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from access import audit, rows
 from access.actors import Actor
@@ -14,7 +14,7 @@ from access.egress import check_url
 from access.errors import Conflict, Invalid, Refusal
 from access.hints import hint
 from batches import endpoints
-from batches.models import Batch, Document, DocumentStatus, Job, JobStatus
+from batches.models import DOCUMENT_OPEN, Batch, Document, DocumentStatus, Job, JobStatus
 
 FETCH = "batches.fetch_documents"
 # About 100,000 tokens: the longest text that models read in one go.
@@ -36,7 +36,7 @@ def create(actor: Actor, draft: Draft) -> Document:
     """Store a document in the actor's project; one with an address is fetched by a worker.
 
     Raises:
-        Invalid: the address is not one that may be fetched.
+        Invalid: the address is not one that may be fetched, or the content is blank.
     """
     document = _row(draft, actor.project.pk, actor.user.pk)
     with transaction.atomic():
@@ -57,16 +57,25 @@ def create_ephemeral(batch: Batch, drafts: Sequence[Draft]) -> list[Document]:
 
 
 def change(actor: Actor, document: Document, **fields: Any) -> Document:
-    """Change title or content. Results that were made with the old content keep their hash."""
+    """Change title or content. Results that were made with the old content keep their hash.
+
+    Raises:
+        Conflict: it belongs to an experiment, or has no content yet.
+        Invalid: the content is blank.
+    """
+    if document.ephemeral_batch_id:
+        raise Conflict("This document belongs to an experiment and stays as it is.")
     with transaction.atomic():
         document = rows.locked(document)
         if "content" in fields:
             if document.status != DocumentStatus.READY:
                 raise Conflict("This document is still being fetched, or could not be.")
+            _refuse_blank(fields["content"], "content")
             document.content_hash = content_hash(fields["content"])
         for name, value in fields.items():
             setattr(document, name, value)
-        document.save(update_fields=[*fields, "content_hash", "updated_at"])
+        document.title = document.title or _name(document.content, document.source_url)
+        document.save(update_fields={*fields, "title", "content_hash", "updated_at"})
         audit.record(actor, "document.changed", document, {"fields": sorted(fields)})
     return document
 
@@ -86,36 +95,64 @@ def delete(actor: Actor, document: Document) -> None:
 def find_all(
     project_id: uuid.UUID, ids: Sequence[uuid.UUID], *, tracking_id: str = ""
 ) -> list[Document]:
-    """Return the project's documents in the order of `ids`.
+    """Return the project's documents in the order of `ids`, each once and without its content.
 
     Raises:
         Invalid: one is missing, not ready, or belongs to another experiment.
     """
     found = Document.objects.filter(project_id=project_id, pk__in=ids)
-    by_id = {document.pk: document for document in found.select_related("ephemeral_batch")}
-    for index, wanted in enumerate(ids):
-        _refuse_unusable(by_id.get(wanted), tracking_id, f"document_ids[{index}]")
-    return [by_id[wanted] for wanted in ids]
+    wanted = found.select_related("ephemeral_batch").only(
+        *("title", "status", "error_message", "ephemeral_batch__tracking_id")
+    )
+    by_id = {document.pk: document for document in wanted}
+    for index, id_ in enumerate(ids):
+        _refuse_unusable(by_id.get(id_), tracking_id, f"document_ids[{index}]")
+    return [by_id[id_] for id_ in dict.fromkeys(ids)]
 
 
 def fetch_again(batch: Batch) -> int:
-    """Queue the batch's documents that could not be fetched once more, and return how many."""
+    """Queue the locked batch's documents that could not be fetched once more.
+
+    Return for how many the batch waits: those that are being fetched anyway are among them.
+    """
     asked = Document.objects.filter(
         project_id=batch.project_id,
         pk__in=Job.objects.filter(batch=batch, status=JobStatus.PENDING).values("document_id"),
     )
-    waiting = asked.move(DocumentStatus.WAITING, hinted_at=None, error_message="")
-    if waiting:
+    failed = asked.filter(status=DocumentStatus.FAILED)
+    if failed.move(DocumentStatus.WAITING, hinted_at=None, error_message=""):
         hint(FETCH)
-    return waiting
+    return asked.filter(status__in=DOCUMENT_OPEN).count()
 
 
 def newest(project_id: uuid.UUID, count: int) -> list[Document]:
-    """Return the newest `count` documents of the project, those of experiments left out."""
+    """Return the newest `count` documents of the project, without their contents.
+
+    Those of experiments are left out.
+    """
     ready = Document.objects.filter(
         project_id=project_id, ephemeral_batch=None, status=DocumentStatus.READY
     )
-    return list(ready.order_by("-created_at", "-pk")[:count])
+    return list(ready.only("title", "status").order_by("-created_at", "-pk")[:count])
+
+
+# What an article has that nobody has seen yet.
+UNSEEN_CHARACTERS = 10_000
+
+
+def characters(documents: Sequence[Document]) -> int:
+    """Return about how long the stored documents are together; no text leaves the database.
+
+    Those that are to be fetched are guessed. A length in bytes is known without reading the text,
+    and for English it is the same.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(sum(CASE content_hash WHEN '' THEN %s ELSE octet_length(content) END),"
+            " 0) FROM batches_document WHERE id = ANY(%s)",
+            [UNSEEN_CHARACTERS, [document.pk for document in documents]],
+        )
+        return int(cursor.fetchone()[0])
 
 
 def retry(actor: Actor, document: Document) -> None:
@@ -167,13 +204,19 @@ def _row(
             raise Invalid.field(path or "url", refusal.message) from None
         document.status = DocumentStatus.WAITING
         document.source_url = draft.url
-        document.title = draft.title or draft.url[:MAX_TITLE_CHARACTERS]
-        return document
-    document.content = draft.content
-    document.content_hash = content_hash(draft.content)
-    document.title = draft.title or _first_line(draft.content)
+    else:
+        _refuse_blank(draft.content, path or "content")
+        document.content = draft.content
+        document.content_hash = content_hash(draft.content)
+    document.title = draft.title or _name(draft.content, draft.url)
     return document
 
 
-def _first_line(content: str) -> str:
-    return content.strip().partition("\n")[0][:100] or "Untitled"
+def _refuse_blank(content: str, field: str) -> None:
+    if not content.strip():
+        raise Invalid.field(field, "There is no text in this document.")
+
+
+def _name(content: str, url: str) -> str:
+    """Return the first line, or the address of what is not fetched yet."""
+    return content.strip().partition("\n")[0][:100] or url[:MAX_TITLE_CHARACTERS] or "Untitled"

@@ -9,8 +9,9 @@ from decimal import Decimal
 from access.errors import Invalid
 from alerts import prices
 from batches import agents, batches, endpoints, graders
-from batches.batches import MAX_JOBS, UNSEEN_CHARACTERS, Config
-from batches.documents import Draft
+from batches import documents as documents_
+from batches.batches import MAX_JOBS, Config
+from batches.documents import UNSEEN_CHARACTERS, Draft
 from batches.experiments import Plan
 from batches.graders import Grader
 from batches.models import Agent, Batch, Document, ModelEndpoint, TestSuite
@@ -60,10 +61,11 @@ def estimate(
         batches.appoint(batch, agents.draft_ephemeral(batch, **fields))
         batch.endpoint = fields["endpoint"]
     if suite is None:
+        own = documents[:target_count]
         brought = [] if plan is None else [_characters(draft) for draft in plan.documents]
-        own = [batches.mean_characters([document]) for document in documents]
-        lengths = [*own, *brought][:target_count]
-        items, length = len(lengths), sum(lengths) / max(len(lengths), 1)
+        items = len([*own, *brought][:target_count])
+        total = documents_.characters(own) + sum(brought[: items - len(own)])
+        length = total / max(items, 1)
     else:
         batch.suite, batch.suite_name = suite, suite.name
         items = min(suite.case_count, target_count or suite.case_count)

@@ -93,13 +93,17 @@ def record(document: Document, found: articles.Article | Invalid, *, now: dateti
 
 def _tell(batch: Batch, document: Document, now: datetime) -> None:
     """Bring the locked batch up to date; what could not be fetched is not asked about."""
+    jobs = Job.objects.filter(batch=batch, document=document).exclude(status=JobStatus.DONE)
+    if not jobs.exists():
+        # It asks about the first few of its documents only, and does not wait for the others.
+        return
     document.refresh_from_db()
-    jobs = Job.objects.filter(batch=batch, document=document, status=JobStatus.PENDING)
     batch.waiting_documents -= 1
     if document.status == DocumentStatus.READY:
+        # A batch that has ended meanwhile may be resumed.
         jobs.update(case_key=document.title[:128], case_hash=document.content_hash)
     elif batch.status in BATCH_OPEN:
-        ended = jobs.move(
+        ended = jobs.filter(status=JobStatus.PENDING).move(
             JobStatus.DONE,
             outcome=JobOutcome.ERROR,
             finished_at=now,

@@ -6,7 +6,7 @@ from typing import Any
 
 from batches import scoring, suites
 from batches.cases import CaseDraft, Message
-from batches.claims import Claim
+from batches.claims import Claim, note_content
 from batches.models import Document, DocumentStatus, TestCase
 from batches.scoring import Assertion
 
@@ -18,6 +18,8 @@ def read(
 ) -> dict[int, CaseDraft]:
     """Return what each claimed job asks, by job; those whose question is gone are left out.
 
+    Cases never change. A document may, so the job is given the hash of the content it asks.
+
     `assertions` are the agent's: they hold for every answer, beside the case's own. `messages` are
     those of a batch that is one request.
     """
@@ -27,6 +29,9 @@ def read(
     wanted = {claim.document_id for claim in claims if claim.document_id}
     ready = Document.objects.filter(status=DocumentStatus.READY)
     documents = ready.in_bulk(wanted) if wanted else {}
+    if documents:
+        asked = [claim for claim in claims if claim.document_id in documents]
+        note_content({claim: documents[claim.document_id].content_hash for claim in asked})
     found = {}
     for claim in claims:
         if claim.case_id in cases:

@@ -15,7 +15,16 @@ from access.actors import Actor
 from access.errors import Conflict
 from batches import cases, outcomes, questions, scoring, suites
 from batches.cases import CaseDraft
-from batches.models import BATCH_OPEN, Batch, Job, JobOutcome, JobStatus, TestCase, TestSuite
+from batches.models import (
+    BATCH_OPEN,
+    JOB_OPEN,
+    Batch,
+    Job,
+    JobOutcome,
+    JobStatus,
+    TestCase,
+    TestSuite,
+)
 from batches.scoring.registry import ASKING
 
 # It is done while somebody waits.
@@ -40,8 +49,8 @@ def rescore(actor: Actor, batch: Batch, *, now: datetime) -> Batch:
     and are not in it. What it cost is what the calls cost then.
 
     Raises:
-        Conflict: it is under way, the suite is gone, a question was changed or removed since, an
-            assertion asks another model, or there are too many calls to wait for.
+        Conflict: it or a call of it is under way, the suite is gone, a question was changed or
+            removed since, an assertion asks another model, or there are too many calls to wait for.
     """
     with transaction.atomic():
         batch = rows.locked(batch)
@@ -60,6 +69,8 @@ def rescore(actor: Actor, batch: Batch, *, now: datetime) -> Batch:
 def _suite(batch: Batch) -> TestSuite:
     if batch.status in BATCH_OPEN:
         raise Conflict("This batch is under way. Rescore it when it has ended.")
+    if Job.objects.filter(batch=batch, status__in=JOB_OPEN).exists():
+        raise Conflict("Its last calls are still in flight. Try again in a moment.")
     if batch.suite is None:
         raise Conflict("Only a batch of a suite that still exists can be rescored.")
     if batch.total > MOST_CALLS:

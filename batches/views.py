@@ -271,7 +271,7 @@ class OneBatch(ApiView):
         return self.shown(batch)
 
     def delete(self, request: Request, batch_id: Any) -> Response:
-        batches.delete(self.actor, self.found(pk=batch_id))
+        batches.delete(self.actor, self.found(pk=batch_id), now=self.now)
         return Response(status=204)
 
 

@@ -9,6 +9,7 @@ from django.db.models import Avg, Case, Count, FloatField, Q, Value, When
 from django.db.models.fields.json import KeyTextTransform
 
 from access.errors import Conflict, Invalid
+from batches.case_comparisons import MOST_CALLS
 from batches.models import BATCH_OPEN, Batch, BatchStatus, Job, JobOutcome, JobStatus
 from evalsched import reports, verdicts
 from evalsched.metrics import Metric, RegressionMethod
@@ -80,31 +81,45 @@ def report(baseline: Compared, candidate: Compared) -> dict[str, Any]:
 
 
 UNDER_WAY = "One of the two is under way. They are compared when both have ended."
+TOO_MANY = (
+    f"Not compared here: the batches have more than {MOST_CALLS:,} calls together. Choose fewer of "
+    "them, or compare these two by POST /api/runs/compare."
+)
 
 
 def of_experiment(batches: Sequence[Batch]) -> dict[str, Any] | None:
     """Compare an experiment's first batch with each of the others; None where there are none.
 
-    What they were called with is what an experiment tries out, so it may differ.
+    What they were called with is what an experiment tries out, so it may differ. Calls are read as
+    many as are set beside each other elsewhere; a batch that is too large beside those before it
+    is left out, with a sentence.
     """
     if len(batches) < 2:  # noqa: PLR2004
         return None
     first, *others = batches[: MOST_COMPARED + 1]
-    cases = _cases(first)
+    old: Side | None = None
+    room = MOST_CALLS - first.total
+    candidates = []
+    for other in others:
+        sides = sides_as_json(Compared(first, None), Compared(other, None))
+        if {first.status, other.status} & BATCH_OPEN:
+            found = reports.nothing(Rules(), UNDER_WAY)
+        elif other.total > room:
+            found = reports.nothing(Rules(), TOO_MANY)
+        else:
+            room -= other.total
+            old = old or _tried(first)
+            found = reports.as_json(verdicts.compare(old, _tried(other), Rules()))
+        candidates.append(found | sides)
     return {
         "baseline_batch_id": str(first.pk),
         "left_out": len(batches) - 1 - len(others),
-        "candidates": [_held_against(first, cases, other) for other in others],
+        "candidates": candidates,
     }
 
 
-def _held_against(first: Batch, cases: list[Measured], other: Batch) -> dict[str, Any]:
-    baseline, candidate = Compared(first, None), Compared(other, None)
-    if {first.status, other.status} & BATCH_OPEN:
-        return reports.nothing(Rules(), UNDER_WAY) | sides_as_json(baseline, candidate)
-    old = Side(cases, _stopped(first), _grading(first))
-    new = Side(_cases(other), _stopped(other), _grading(other))
-    return as_json(verdicts.compare(old, new, Rules()), baseline, candidate)
+def _tried(batch: Batch) -> Side:
+    return Side(_cases(batch), _stopped(batch), _grading(batch))
 
 
 def as_json(comparison: Comparison, baseline: Compared, candidate: Compared) -> dict[str, Any]:

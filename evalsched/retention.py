@@ -48,8 +48,13 @@ def _old_runs(before: datetime) -> QuerySet[Run]:
 
 
 def _old_batches(before: datetime) -> QuerySet[Batch]:
-    """Those of no run: a run that is kept keeps its results."""
-    old = Batch.objects.filter(status__in=BATCH_FINISHED, completed_at__lt=before)
+    """Those of no run: a run that is kept keeps its results.
+
+    What expires by itself has its own time, and leaves a tombstone when that has come.
+    """
+    old = Batch.objects.filter(
+        status__in=BATCH_FINISHED, completed_at__lt=before, is_ephemeral=False
+    )
     return old.exclude(Exists(Run.objects.filter(batch=OuterRef("pk")))).order_by("completed_at")
 
 

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from access.actors import Actor
 from batches import batches
@@ -111,6 +113,30 @@ def test_an_experiment_is_not_compared_under_other_judges_or_before_its_end(
     assert judged["not_comparable"][0].startswith("The judges changed since the baseline.")
     assert open_["sentence"].startswith("One of the two is under way.")
     assert open_["metrics"] == {}
+
+
+def test_a_batch_that_is_too_large_beside_the_others_is_left_out_with_a_sentence(
+    api: Api, three: list[Batch]
+) -> None:
+    Batch.objects.filter(pk__in=[batch.pk for batch in three]).update(tracking_id="mine")
+    Batch.objects.filter(pk=three[1].pk).update(total=99_989, status="cancelled")
+
+    large, small = api.read("experiments/mine").json()["comparison"]["candidates"]
+
+    assert "more than 100,000 calls together" in large["sentence"]
+    assert (large["metrics"], large["candidate"]["batch_id"]) == ({}, str(three[1].pk))
+    assert small["pairs"] == 11
+
+
+def test_a_baseline_that_is_too_large_is_not_read(api: Api, three: list[Batch]) -> None:
+    Batch.objects.filter(pk__in=[batch.pk for batch in three]).update(tracking_id="mine")
+    Batch.objects.filter(pk=three[0].pk).update(total=100_000, status="cancelled")
+
+    with CaptureQueriesContext(connection) as asked:
+        found = api.read("experiments/mine").json()["comparison"]["candidates"]
+
+    assert all("more than 100,000 calls together" in one["sentence"] for one in found)
+    assert not [query for query in asked if "batches_job" in query["sql"]]
 
 
 def test_one_batch_has_nothing_to_be_compared_with(actor: Actor, api: Api) -> None:

@@ -152,6 +152,66 @@ def test_deleting_waits_for_what_is_under_way_unless_told_otherwise() -> None:
     assert counts() == (0, 0, 0, 0, 1)
 
 
+def make_asked_again(actor: Actor, tracking_id: str) -> tuple[Batch, Batch]:
+    """Make a batch with documents that has ended, and another that asks about the same ones."""
+    old = make_ended(actor=actor, tracking_id=tracking_id)
+    own = list(old.ephemeral_documents.values_list("pk", flat=True))
+    new = experiments.create(
+        actor,
+        Plan(tracking_id=tracking_id),
+        endpoint=make_endpoint(actor),
+        config=Config(),
+        now=NOW,
+        asked=documents.find_all(actor.project.pk, own, tracking_id=tracking_id),
+    )
+    return old, new
+
+
+def test_a_batch_whose_documents_are_being_asked_about_is_not_deleted_alone() -> None:
+    actor = make_actor()
+    old, new = make_asked_again(actor, "pair")
+
+    with pytest.raises(Conflict, match="Another batch of this experiment is under way"):
+        batches.delete(actor, old, now=NOW)
+
+    assert not Job.objects.filter(batch=new, document=None).exists()
+    batches.cancel(new, now=NOW)
+    batches.delete(actor, old, now=NOW)
+    stone = Tombstone.objects.get()
+    assert (stone.batch_id, stone.tracking_id, stone.documents) == (old.pk, "pair", 2)
+    assert Batch.objects.get() == new
+
+
+def test_a_batch_of_an_experiment_is_not_deleted_while_a_call_is_in_flight() -> None:
+    batch = make_experiment()
+    claimed = claims.exchange(batch.pk, [], want=1, now=NOW).claims
+    batches.cancel(batch, now=NOW)
+
+    with pytest.raises(Conflict, match="in flight"):
+        batches.delete(make_actor(batch.user), batch, now=NOW)
+
+    claims.give_back(batch.pk, claimed, now=NOW)
+    batches.delete(make_actor(batch.user), batch, now=NOW)
+    assert counts() == (0, 0, 0, 0, 1)
+
+
+def test_a_batch_that_only_has_a_tracking_id_leaves_a_tombstone_too() -> None:
+    actor = make_actor()
+    kept = experiments.create(
+        actor,
+        Plan(tracking_id="kept"),
+        endpoint=make_endpoint(actor),
+        config=Config(),
+        suite=make_suite(actor),
+        now=NOW,
+    )
+    batches.cancel(kept, now=NOW)
+
+    batches.delete(actor, kept, now=NOW)
+
+    assert Tombstone.objects.get().batch_id == kept.pk
+
+
 def test_cleaning_up_takes_all_of_it_and_leaves_a_tombstone(server: ModelServer) -> None:
     actor = make_actor()
     kept_document = make_document(actor)

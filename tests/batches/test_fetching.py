@@ -9,6 +9,7 @@ from pytest_httpserver import HTTPServer
 from access import clock
 from access.errors import Conflict, Invalid
 from batches import batches, documents, experiments, fetching, rescues, tasks
+from batches.articles import Article
 from batches.batches import Config
 from batches.documents import Draft
 from batches.experiments import Plan
@@ -33,12 +34,23 @@ def _loopback(settings: Settings) -> None:
     settings.EVALSCHED_PRIVATE_HOSTS = [LOOPBACK]
 
 
-def make_asked(*urls: str, server: ModelServer | None = None) -> Batch:
+def make_asked(
+    *urls: str, server: ModelServer | None = None, target_count: int | None = None
+) -> Batch:
     actor = make_actor()
     fields = {"provider": "openai", "base_url": server.base_url, "model": "m"} if server else {}
     plan = Plan(is_ephemeral=True, documents=[Draft(url=url) for url in urls])
     endpoint = make_endpoint(actor, **fields)
-    return experiments.create(actor, plan, endpoint=endpoint, config=Config(), now=NOW)
+    return experiments.create(
+        actor, plan, endpoint=endpoint, config=Config(), now=NOW, target_count=target_count
+    )
+
+
+def taken_up(batch: Batch) -> list[Document]:
+    """Return the batch's own documents, by their addresses, as a worker has them."""
+    own = Document.objects.filter(ephemeral_batch=batch)
+    own.move(DocumentStatus.FETCHING, claim_no=1, lease_expires_at=NOW + fetching.LEASE)
+    return list(own.order_by("source_url"))
 
 
 def somebody_fetches(waiting: DocumentQuerySet, count: int) -> None:
@@ -157,6 +169,61 @@ def test_resuming_fetches_again_what_could_not_be_fetched(
     assert fetching.fetch_waiting() == 1
     done = work_to_the_end(batch)
     assert (done.status, done.unscored, done.errors) == ("completed", 1, 0)
+
+
+def test_a_batch_of_the_first_few_documents_does_not_count_the_others(
+    httpserver: HTTPServer, server: ModelServer
+) -> None:
+    httpserver.expect_request("/tides").respond_with_data(PAGE, content_type="text/html")
+    gone = [httpserver.url_for(f"/missing{number}") for number in range(2)]
+    batch = make_asked(httpserver.url_for("/tides"), *gone, server=server, target_count=1)
+    *others, tides = taken_up(batch)
+    for document in others:
+        fetching.record(document, Invalid("It answered 404."), now=NOW)
+
+    assert not work(batch), "its own document is still being fetched"
+
+    batch.refresh_from_db()
+    assert (batch.waiting_documents, batch.done) == (1, 0)
+    fetching.record(tides, Article("Tides", SENTENCE), now=NOW)
+    done = work_to_the_end(batch)
+    assert (done.status, done.unscored, done.errors) == ("completed", 1, 0)
+
+
+def test_a_batch_resumed_while_its_documents_are_fetched_waits_for_them(
+    httpserver: HTTPServer, server: ModelServer
+) -> None:
+    httpserver.expect_request("/tides").respond_with_data(PAGE, content_type="text/html")
+    batch = make_asked(*[httpserver.url_for("/tides")] * 3, server=server)
+    failed, on_its_way, waiting = taken_up(batch)
+    fetching.record(failed, Invalid("It answered 503."), now=NOW)
+    Document.objects.filter(pk=waiting.pk).move(DocumentStatus.WAITING, lease_expires_at=None)
+    batches.cancel(batch, now=NOW)
+
+    batch = batches.resume(batch, now=NOW)
+
+    assert (batch.status, batch.waiting_documents) == ("pending", 3)
+    assert not work(batch)
+    fetching.record(on_its_way, Article("Tides", SENTENCE), now=NOW)
+    assert fetching.fetch_waiting() == 2
+    done = work_to_the_end(batch)
+    assert (done.status, done.unscored, done.errors) == ("completed", 3, 0)
+
+
+def test_what_is_fetched_for_a_cancelled_batch_is_what_it_asks_when_it_is_resumed(
+    httpserver: HTTPServer,
+) -> None:
+    httpserver.expect_request("/tides").respond_with_data(PAGE, content_type="text/html")
+    batch = make_asked(httpserver.url_for("/tides"))
+    batches.cancel(batch, now=NOW)
+    fetching.fetch_waiting()
+
+    batch = batches.resume(batch, now=NOW)
+
+    job = Job.objects.get(batch=batch)
+    page = batch.ephemeral_documents.get()
+    assert (batch.waiting_documents, job.case_key) == (0, "Tides")
+    assert job.case_hash == page.content_hash
 
 
 def test_a_document_whose_worker_was_lost_is_fetched_by_another_and_given_up_at_last() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from access.actors import Actor
 from access.errors import Conflict
-from batches import batches, rescoring, suites
+from batches import batches, claims, rescoring, suites
 from batches.models import Batch, BatchStatus, Job
 from tests.batches.engine_at_work import counters_and_aggregates
 from tests.clients import Api
@@ -76,6 +76,18 @@ def test_assertions_that_ask_another_model_are_refused(actor: Actor, batch: Batc
 def test_a_batch_under_way_is_refused(actor: Actor) -> None:
     with pytest.raises(Conflict, match="under way"):
         rescoring.rescore(actor, make_batch(actor), now=NOW)
+
+
+def test_a_batch_whose_last_calls_are_in_flight_is_refused(actor: Actor) -> None:
+    stopped = make_batch(actor)
+    claimed = claims.exchange(stopped.pk, [], want=1, now=NOW).claims
+    batches.cancel(stopped, now=NOW)
+
+    with pytest.raises(Conflict, match="in flight"):
+        rescoring.rescore(actor, stopped, now=NOW)
+
+    claims.give_back(stopped.pk, claimed, now=NOW)
+    assert rescoring.rescore(actor, stopped, now=NOW).done == 0
 
 
 def test_what_was_not_run_stays_not_run(actor: Actor) -> None:

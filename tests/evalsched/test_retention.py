@@ -10,7 +10,15 @@ from batches.models import Batch, Job
 from evalsched import baselines, retention
 from evalsched.models import Run, RunStatus
 from tests.evalsched.compared_runs import make_cases_schedule, make_completed
-from tests.factories import NOW, make_actor, make_batch, make_event, make_notification, make_run
+from tests.factories import (
+    NOW,
+    make_actor,
+    make_batch,
+    make_event,
+    make_experiment,
+    make_notification,
+    make_run,
+)
 
 pytestmark = pytest.mark.django_db
 LATER = NOW + timedelta(days=200)
@@ -57,6 +65,17 @@ def test_what_is_young_or_under_way_stays() -> None:
 
     assert set(Batch.objects.values_list("pk", flat=True)) == {open_batch.pk, young.pk}
     assert Run.objects.count() == 1
+
+
+def test_an_experiment_stays_until_it_expires_however_old_it_is() -> None:
+    kept = make_experiment(days=300)
+    batches.cancel(kept, now=NOW)
+    old = make_batch()
+    batches.cancel(old, now=NOW)
+
+    forget()
+
+    assert Batch.objects.get() == kept
 
 
 def test_old_events_go_unless_somebody_is_still_to_hear_of_them() -> None:

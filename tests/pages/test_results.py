@@ -203,4 +203,7 @@ def test_too_many_calls_are_not_set_beside_each_other(member: Client, trial: Tri
         total=200_000, done=12, status=BatchStatus.CANCELLED
     )
 
-    assert "more than 100,000 calls" in trial.page(member)
+    page = trial.page(member)
+
+    assert "These batches have more than 100,000 calls" in page
+    assert "Not compared here: the batches have more than 100,000 calls" in page

@@ -240,6 +240,11 @@ def test_the_list_is_narrowed(member: Client, trial: Trial) -> None:
     assert shown("status=nonsense&user=x") == [TRIAL, "of-a-colleague"]
 
 
+@pytest.mark.parametrize("rest", ["", "/export", "/cases/1"])
+def test_an_address_that_no_tracking_id_has_is_not_found(rest: str, member: Client) -> None:
+    assert member.get(f"/experiments/own%00{rest}").status_code == 404
+
+
 def test_an_empty_list_says_how_to_begin(db: None) -> None:
     page = logged_in(make_user()).get("/experiments").content.decode()
 

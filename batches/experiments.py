@@ -136,6 +136,12 @@ def summed(rows: QuerySet[Batch]) -> Any:
     )
 
 
+def has_batch(*conditions: Q, **fields: Any) -> Exists:
+    """Whether the experiment of a row has a batch like that. It narrows sums to no part of one."""
+    same = {"project": OuterRef("project"), "tracking_id": OuterRef("tracking_id")}
+    return Exists(Batch.objects.filter(*conditions, **same, **fields))
+
+
 def firsts(rows: QuerySet[Any]) -> QuerySet[Any]:
     """Return the first batch of each experiment among `rows`, in whatever project."""
     earlier = Batch.objects.filter(

@@ -7,7 +7,14 @@ import pytest
 from access.actors import Actor
 from batches.models import Agent, Batch, Document, Tombstone
 from tests.clients import Api, with_key
-from tests.factories import make_actor, make_endpoint, make_experiment, make_suite
+from tests.factories import (
+    make_actor,
+    make_batch,
+    make_endpoint,
+    make_experiment,
+    make_member,
+    make_suite,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -200,6 +207,39 @@ def test_expired_experiments_are_shown_where_they_are_asked_for(actor: Actor, ap
     assert api.read("batches?include_expired=true").json()["count"] == 1
     soon = "experiments?include_expired=true&expires_before=2025-01-01T00:00:00Z"
     assert api.read(soon).json()["count"] == 0
+
+
+def test_a_filter_finds_experiments_with_such_a_batch_and_sums_all_of_theirs(
+    actor: Actor, api: Api
+) -> None:
+    suites = [make_suite(actor), make_suite(actor, cases=1)]
+    endpoints = [make_endpoint(actor, name=name) for name in ("fast", "slow")]
+    colleague = make_actor(make_member(actor.project).user, project=actor.project)
+    for author, suite, endpoint in zip((actor, colleague), suites, endpoints, strict=True):
+        make_batch(author, suite=suite, endpoint=endpoint)
+    Batch.objects.update(tracking_id="mix")
+    make_experiment(colleague, tracking_id="other")
+
+    for query in (
+        "tracking_id=mix",
+        "model_id=fast",
+        f"model_id={endpoints[1].pk}",
+        f"test_suite_id={suites[0].pk}",
+        f"user_id={actor.user.pk}",
+        f"user_id={colleague.user.pk}&model_id=fast",
+    ):
+        (row,) = api.read(f"experiments?{query}").json()["results"]
+        assert (row["tracking_id"], row["batches"], row["total"]) == ("mix", 2, 4), query
+
+
+def test_an_experiment_lasts_as_long_as_one_of_its_batches(actor: Actor, api: Api) -> None:
+    make_experiment(actor, tracking_id="mix")  # in 2025, for a week
+    make_batch(actor)
+    Batch.objects.update(tracking_id="mix")
+
+    (row,) = api.read("experiments").json()["results"]
+
+    assert row["batches"] == 2
 
 
 def test_several_batches_make_one_experiment(actor: Actor, api: Api) -> None:

@@ -4,7 +4,6 @@ An ephemeral batch brings an agent and documents of its own along. When it has e
 unfinished job, cleaning up deletes all of it and leaves a tombstone.
 """
 
-import re
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from django.db.models import Case, Count, Exists, Max, Min, OuterRef, Q, QuerySe
 from access import audit
 from access.actors import Actor
 from access.errors import Conflict, Invalid, NotFound
-from batches import agents, batches, cleanup, documents
+from batches import agents, batches, cleanup, documents, tracking_ids
 from batches.batches import Config
 from batches.documents import Draft
 from batches.models import (
@@ -41,7 +40,6 @@ logger = structlog.get_logger(__name__)
 
 MAX_DAYS = 365
 STATUSES = ("running", "completed", "cancelled", "failed")
-_TRACKING_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # One experiment of a user is made at a time, so that two at once cannot pass the cap together.
 _CAP_LOCK = 7_301_002
 
@@ -139,6 +137,12 @@ def summed(rows: QuerySet[Batch]) -> Any:
     )
 
 
+def has_batch(*conditions: Q, **fields: Any) -> Exists:
+    """Whether the experiment of a row has a batch like that. It narrows sums to no part of one."""
+    same = {"project": OuterRef("project"), "tracking_id": OuterRef("tracking_id")}
+    return Exists(Batch.objects.filter(*conditions, **same, **fields))
+
+
 def firsts(rows: QuerySet[Any]) -> QuerySet[Any]:
     """Return the first batch of each experiment among `rows`, in whatever project."""
     earlier = Batch.objects.filter(
@@ -222,8 +226,8 @@ def _of(project_id: uuid.UUID, tracking_id: str) -> Any:
 
 
 def _check(plan: Plan, suite: TestSuite | None) -> None:
-    if plan.tracking_id and not _TRACKING_ID.fullmatch(plan.tracking_id):
-        raise Invalid.field("tracking_id", "A tracking id is 1 to 64 letters, digits and . _ -.")
+    if plan.tracking_id and not tracking_ids.acceptable(plan.tracking_id):
+        raise Invalid.field("tracking_id", tracking_ids.COMPLAINT)
     if not plan.is_ephemeral:
         for field, given in (
             ("expires_in_days", plan.expires_in_days),

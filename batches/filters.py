@@ -7,8 +7,8 @@ import django_filters
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from access.api.filters import YesOrNo
-from batches.experiments import STATUSES
+from access.api.filters import Instant, YesOrNo
+from batches.experiments import STATUSES, has_batch
 from batches.models import (
     Agent,
     Batch,
@@ -20,17 +20,21 @@ from batches.models import (
     JobStatus,
 )
 
+_LASTING = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
+
 
 class ByEndpoint(django_filters.CharFilter):
     """The endpoint's id, its name, or its model."""
 
     def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
-        if not value:
-            return qs
-        try:
-            return qs.filter(endpoint_id=uuid.UUID(value))
-        except ValueError:
-            return qs.filter(Q(endpoint__name=value) | Q(endpoint__model=value))
+        return qs.filter(_of_endpoint(value)) if value else qs
+
+
+def _of_endpoint(wanted: str) -> Q:
+    try:
+        return Q(endpoint_id=uuid.UUID(wanted))
+    except ValueError:
+        return Q(endpoint__name=wanted) | Q(endpoint__model=wanted)
 
 
 class BatchFilter(django_filters.FilterSet):
@@ -40,7 +44,7 @@ class BatchFilter(django_filters.FilterSet):
     include_expired = YesOrNo(method="by_expiry")
     user_id = django_filters.UUIDFilter()
     tracking_id = django_filters.CharFilter(max_length=64)
-    expires_before = django_filters.IsoDateTimeFilter(field_name="expires_at", lookup_expr="lt")
+    expires_before = Instant(field_name="expires_at", lookup_expr="lt")
     status = django_filters.ChoiceFilter(choices=BatchStatus.choices)
     test_suite_id = django_filters.UUIDFilter(field_name="suite_id")
     model_id = ByEndpoint(max_length=200)
@@ -54,9 +58,7 @@ class BatchFilter(django_filters.FilterSet):
         return batches.filter(regular if kind == "regular" else ~regular)
 
     def by_expiry(self, batches: QuerySet[Batch], _: str, expired: bool) -> QuerySet[Batch]:
-        # Spelt out: of an aggregate Django does not know that it may be null.
-        lasting = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
-        return batches if expired else batches.filter(lasting)
+        return batches if expired else batches.filter(_LASTING)
 
     def filter_queryset(self, queryset: QuerySet[Batch]) -> QuerySet[Batch]:
         shown: QuerySet[Batch] = super().filter_queryset(queryset)
@@ -101,10 +103,22 @@ class DocumentFilter(_OfExperiments):
 
 
 class ExperimentFilter(BatchFilter):
-    """Narrows the batches that experiments are summed from."""
+    """Narrows the rows of `experiments.summed`: all batches of those that are left still count."""
 
     type = None
+    user_id = django_filters.UUIDFilter(method="by_batch")
     status = django_filters.ChoiceFilter(choices=[(name, name) for name in STATUSES])
+    test_suite_id = django_filters.UUIDFilter(field_name="suite_id", method="by_batch")
+    model_id = django_filters.CharFilter(max_length=200, method="by_model")
+
+    def by_batch(self, rows: QuerySet[Any], field: str, value: uuid.UUID) -> QuerySet[Any]:
+        return rows.filter(has_batch(**{field: value}))
+
+    def by_model(self, rows: QuerySet[Any], _: str, wanted: str) -> QuerySet[Any]:
+        return rows.filter(has_batch(_of_endpoint(wanted)))
+
+    def by_expiry(self, rows: QuerySet[Any], _: str, expired: bool) -> QuerySet[Any]:
+        return rows if expired else rows.filter(has_batch(_LASTING))
 
 
 class JobFilter(django_filters.FilterSet):

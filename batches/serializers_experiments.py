@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from access.api.serializers import OwnedSerializer, StrictSerializer
-from batches import experiments
+from batches import experiments, tracking_ids
 from batches.documents import MAX_CONTENT_CHARACTERS, MAX_TITLE_CHARACTERS, MAX_URL_CHARACTERS
 from batches.experiments import MAX_DAYS
 from batches.models import Agent, Document, DocumentStatus
@@ -154,8 +154,9 @@ class StartBatchSerializer(BatchConfigSerializer):
     )
     agent_id = serializers.UUIDField(required=False)
     tracking_id = serializers.RegexField(
-        r"^[A-Za-z0-9._-]{1,64}$",
+        tracking_ids.PATTERN,
         required=False,
+        error_messages={"invalid": tracking_ids.COMPLAINT},
         help_text="Groups the batches of an experiment; made up where an experiment has none.",
     )
     description = serializers.CharField(max_length=2000, required=False, allow_blank=True)
@@ -174,6 +175,8 @@ class StartBatchSerializer(BatchConfigSerializer):
             ]
         elif not model_id and "agent_id" not in attrs:
             complaints["model_id"] = ["Say which model or agent answers."]
+        if not any(attrs.get("ephemeral_documents", {}).values()):
+            attrs.pop("ephemeral_documents", None)
         subjects = ("test_suite_id", "document_ids", "target_count", "ephemeral_documents")
         if "test_suite_id" in attrs and "document_ids" in attrs:
             complaints["document_ids"] = ["A batch asks about a suite or about documents."]

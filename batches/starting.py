@@ -83,7 +83,7 @@ def _asked(view: ApiView, given: dict[str, Any], tracking_id: str) -> list[Docum
     project_id = view.actor.project.pk
     if "document_ids" in given:
         return documents.find_all(project_id, given["document_ids"], tracking_id=tracking_id)
-    if given.get("ephemeral_documents"):
+    if "ephemeral_documents" in given:
         return []
     found = documents.newest(project_id, given["target_count"])
     if not found:

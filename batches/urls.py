@@ -17,8 +17,10 @@ urlpatterns = [
     path("documents", views_experiments.Documents.as_view()),
     path("documents/<uuid:document_id>", views_experiments.OneDocument.as_view()),
     path("experiments", views_experiments.Experiments.as_view()),
-    path("experiments/<str:tracking_id>/extend", views_experiments.ExtendExperiment.as_view()),
-    path("experiments/<str:tracking_id>/export", views_results.ExportExperiment.as_view()),
+    path(
+        "experiments/<tracking_id:tracking_id>/extend", views_experiments.ExtendExperiment.as_view()
+    ),
+    path("experiments/<tracking_id:tracking_id>/export", views_results.ExportExperiment.as_view()),
     path("batches", views.Batches.as_view()),
     path("batches/compare", views_results.CompareBatches.as_view()),
     path("batches/<uuid:batch_id>", views.OneBatch.as_view()),

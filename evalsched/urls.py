@@ -22,7 +22,7 @@ urlpatterns = [
     path(f"{_ONE}/baseline", views.Baseline.as_view()),
     path("batches/estimate", views_comparisons.EstimateBatch.as_view()),
     # An experiment's address; it is here because its batches are compared.
-    path("experiments/<str:tracking_id>", views_comparisons.OneExperiment.as_view()),
+    path("experiments/<tracking_id:tracking_id>", views_comparisons.OneExperiment.as_view()),
     path("runs/compare", views.CompareRuns.as_view()),
     path("scheduled", views_model_runs.ModelRuns.as_view()),
     path(_MODEL_RUN, views_model_runs.OneModelRun.as_view()),

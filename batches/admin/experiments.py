@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import BooleanField, Case, Exists, OuterRef, Q, QuerySet, Value, When
+from django.db.models import BooleanField, Case, Exists, Q, QuerySet, Value, When
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -34,13 +34,7 @@ _TWO_LINES = '<span class="es-two">{}<small>{}</small></span>'
 
 
 def _under_way() -> Exists:
-    return _batches(status__in=BATCH_OPEN)
-
-
-def _batches(*conditions: Q, **fields: Any) -> Exists:
-    """Whether the experiment has a batch like that."""
-    same = {"project": OuterRef("project"), "tracking_id": OuterRef("tracking_id")}
-    return Exists(Batch.objects.filter(*conditions, **same, **fields))
+    return experiments.has_batch(status__in=BATCH_OPEN)
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -52,8 +46,8 @@ class StatusFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Narrow as `experiments.summed` tells the states apart."""
-        completed = ~_batches(~Q(status=BatchStatus.COMPLETED))
-        cancelled = ~_batches(~Q(status=BatchStatus.CANCELLED))
+        completed = ~experiments.has_batch(~Q(status=BatchStatus.COMPLETED))
+        cancelled = ~experiments.has_batch(~Q(status=BatchStatus.CANCELLED))
         match self.value():
             case "running":
                 return queryset.filter(_under_way())

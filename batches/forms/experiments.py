@@ -16,6 +16,7 @@ from unfold.widgets import (
 
 from access.admin.forms import DomainForm
 from access.models import Project
+from batches import tracking_ids
 from batches.documents import MAX_URL_CHARACTERS, Draft
 from batches.experiments import MAX_DAYS
 from batches.forms.assertions import AssertionsField
@@ -72,12 +73,12 @@ class ExperimentForm(_OfProject):
     }
 
     tracking_id = forms.RegexField(
-        r"^[A-Za-z0-9._-]{1,64}$",
+        tracking_ids.PATTERN,
         required=False,
         label="Tracking id",
         widget=UnfoldAdminTextInputWidget(),
         help_text="Batches with the same one are compared. Empty: one is made up.",
-        error_messages={"invalid": "A tracking id is 1 to 64 letters, digits and . _ -."},
+        error_messages={"invalid": tracking_ids.COMPLAINT},
     )
     description = forms.CharField(required=False, max_length=2000, widget=_area(2))
     days = forms.IntegerField(

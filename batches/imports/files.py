@@ -34,6 +34,9 @@ class Spot(NamedTuple):
     name: str
 
 
+# The line of a case, or how it is found where that is slow and mostly not asked for.
+Line = int | Callable[[], int]
+
 # Finds where the fields of a case stand, by their paths, such as `assertions[1].type`.
 Spots = Callable[[Iterable[str]], Mapping[str, Spot]]
 
@@ -79,7 +82,7 @@ class Gathering:
 
     def __init__(self) -> None:
         self._drafts: list[CaseDraft] = []
-        self._line_of_key: dict[str, int] = {}
+        self._line_of_key: dict[str, Line] = {}
         self._refusals: list[ImportRefused] = []
         self._bad_characters = 0
         self._notes: dict[str, None] = {}
@@ -87,7 +90,7 @@ class Gathering:
     def take(
         self,
         raw: Mapping[str, object],
-        line: int,
+        line: Line,
         spots: Spots,
         *,
         made_up_key: str = "",
@@ -101,7 +104,8 @@ class Gathering:
             ImportRefused: there are too many cases, or too many bad ones.
         """
         if len(self._drafts) == MAX_CASES:
-            raise ImportRefused(f"A file has at most {MAX_CASES:,} cases.", line=line, column=1)
+            complaint = f"A file has at most {MAX_CASES:,} cases."
+            raise ImportRefused(complaint, line=_number(line), column=1)
         if made_up_key:
             raw = {**raw, "key": self._free(made_up_key)}
         try:
@@ -110,7 +114,8 @@ class Gathering:
             self.refuse(misfit(error, spots), characters=characters)
             return
         if case.key in self._line_of_key:
-            self.refuse(_repeated(case.key, self._line_of_key[case.key], spots))
+            first = _number(self._line_of_key[case.key])
+            self.refuse(_repeated(case.key, first, spots), characters=characters)
             return
         self._line_of_key[case.key] = line
         self._drafts.append(case)
@@ -197,6 +202,10 @@ def misfit(error: Invalid, spots: Spots) -> ImportRefused:
     spot, sentence = placed[0]
     complaint = f"{spot.name}: {sentence}" if spot.name else sentence
     return ImportRefused(complaint, line=spot.line, column=spot.column, details=details)
+
+
+def _number(line: Line) -> int:
+    return line if isinstance(line, int) else line()
 
 
 def _repeated(key: str, first: int, spots: Spots) -> ImportRefused:

@@ -54,10 +54,22 @@ def guessed(text: str, name: str) -> str:
     )
 
 
+def _holds_cases(text: str) -> bool:
+    """Return whether a JSON list begins with a case of the API, which has no `input`."""
+    if len(text) > inspect_samples.MAX_LIST_CHARACTERS:
+        return False
+    try:
+        items = loads(text)
+    except Malformed:
+        return False
+    first = items[0] if isinstance(items, list) and items else None
+    return isinstance(first, dict) and not {"prompt", "messages"}.isdisjoint(first)
+
+
 def _of_json(text: str) -> str:
     start = text.lstrip()
     if start.startswith("["):
-        return "inspect"
+        return "jsonl" if _holds_cases(start) else "inspect"
     try:
         first = loads(start.partition("\n")[0])
     except Malformed:

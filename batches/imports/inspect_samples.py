@@ -5,6 +5,7 @@ scorer it is judged; `includes`, which ignores case, is taken where nothing else
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from string import ascii_uppercase
 
 from access.errors import Invalid
@@ -14,6 +15,7 @@ from batches.imports import jsonl
 from batches.imports.files import (
     Gathering,
     ImportRefused,
+    Line,
     Options,
     Parsed,
     Spot,
@@ -29,7 +31,10 @@ from batches.scoring.complaints import clipped
 # second; lines are looked through one by one.
 MAX_LIST_CHARACTERS = 8 * 1024 * 1024
 
-SCORERS: Mapping[str, Scorer] = {"includes": Scorer("icontains"), "exact": Scorer("equals")}
+SCORERS: Mapping[str, Scorer] = {
+    "includes": Scorer("icontains", several="icontains-any"),
+    "exact": Scorer("equals", end=r")\z"),
+}
 _FIELDS = ("input", "target", "choices", "id", "metadata")
 _CODE = ("sandbox", "setup")
 _NAMES = {
@@ -37,7 +42,6 @@ _NAMES = {
     "messages": "input",
     "variables": "input",
     "assertions": "target",
-    "threshold": "target",
     "key": "id",
 }
 
@@ -71,7 +75,7 @@ def parse(content: bytes | str, options: Options | None = None) -> Parsed:
 
 def _samples(
     text: str, gathering: Gathering
-) -> Iterator[tuple[int, Mapping[str, object], Spots, int]]:
+) -> Iterator[tuple[Line, Mapping[str, object], Spots, int]]:
     """Yield each sample: its line, its fields, where they stand, and how long a look takes."""
     if not text.lstrip().startswith("["):
         for line in jsonl.objects(text, gathering):
@@ -88,10 +92,14 @@ def _samples(
     for index, item in enumerate(items):
         spots = _in_list(text, index)
         if isinstance(item, dict):
-            yield index + 1, item, spots, len(text)
+            yield partial(_line_of_id, spots), item, spots, len(text)
         else:
             wrong = Invalid.field("", "A sample is a JSON object.")
             gathering.refuse(misfit(wrong, spots), characters=len(text))
+
+
+def _line_of_id(spots: Spots) -> int:
+    return spots(["id"])["id"].line
 
 
 def _in_list(text: str, index: int) -> Spots:
@@ -150,4 +158,17 @@ def _ask_choice(sample: Sample, fields: Mapping[str, object], choices: object) -
     target = fields.get("target")
     if not isinstance(target, str) or len(target) != 1 or target.upper() not in letters:
         raise Invalid.field("target", f"With choices the target is one letter of {letters}.")
-    sample.raw["assertions"] = [{"type": "icontains", "value": f"ANSWER: {target.upper()}"}]
+    sample.raw["assertions"] = [{"type": "regex", "value": _answering(target.upper())}]
+
+
+def _answering(letter: str) -> str:
+    """Return a pattern for answers whose last line of the form ANSWER: LETTER has that letter.
+
+    Marks around the words and a repeated choice are let pass, as Inspect does. RE2 cannot look
+    ahead, so that no other such line follows is spelt out letter by letter.
+    """
+    other = r"[^\w:\n]*(?:\w.*|)"
+    for expected in reversed("NSWER"):
+        other = rf"(?:{expected}{other}|[^{expected}\n].*|)"
+    chosen = rf"^[^\w\n]*ANSWER[^\w:\n]*:\W*{letter}(?:[[:punct:]\s]*|[ \t]*[-).:(–].*)$"  # noqa: RUF001
+    return rf"(?im){chosen}(?:\n[^\w\n]*(?:A{other}|[^A\W].*|)$)*\z"

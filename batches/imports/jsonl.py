@@ -81,6 +81,9 @@ def dump(drafts: Iterable[CaseDraft]) -> Iterator[str]:
 
 
 def _object(line: str, number: int) -> dict[str, object]:
+    if line.strip() == "[":
+        complaint = "A line is one JSON object, a case, without the brackets and commas of a list."
+        raise ImportRefused(complaint, line=number, column=line.index("[") + 1)
     try:
         raw = loads(line, max_bytes=MAX_LINE_BYTES)
     except Malformed as error:

@@ -15,14 +15,13 @@ from batches.imports.samples import Sample, Scorer, scorer_of
 SCORERS: Mapping[str, Scorer] = {
     "match": Scorer("starts-with"),
     "includes": Scorer("contains", several="contains-any"),
-    "exact": Scorer("equals"),
+    "exact": Scorer("equals", end=r")\z"),
 }
 _NAMES = {
     "prompt": "input",
     "messages": "input",
     "variables": "input",
     "assertions": "ideal",
-    "threshold": "ideal",
 }
 
 
@@ -57,7 +56,7 @@ def _take(line: Line, scorer: Scorer, gathering: Gathering) -> None:
         )
     sample = Sample({ours: prefix + theirs for ours, theirs in _NAMES.items()})
     sample.ask(fields["input"])
-    if fields.get("ideal") is None:
+    if fields.get("ideal") in (None, []):
         gathering.note("Samples without ideal become cases that are not scored.")
     else:
         sample.expect(fields["ideal"], scorer)

@@ -1,5 +1,6 @@
 """What the JSON samples of other frameworks share: an input, reference answers, an id. Pure."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,13 +15,23 @@ from batches.scoring.templates import as_text
 _EXAMPLES = {"example_user": "user", "example_assistant": "assistant"}
 
 
+# What means something else than itself in a pattern. A text whose braces are quoted is no template.
+_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+
+
 @dataclass(frozen=True)
 class Scorer:
-    """How a format compares with reference answers: with one of them, and with any of several."""
+    """How a format compares with reference answers.
+
+    `one` is the type of assertion for one of them. For any of several it is `several`, which takes
+    a list, or a `regex` between whose `begin` and `end` the quoted texts stand: one assertion in
+    each case, so that a right answer scores 1.
+    """
 
     one: str
-    # None: an assertion of type `one` for each, of which one has to pass.
-    several: str | None = None
+    several: str = "regex"
+    begin: str = r"\A(?:"
+    end: str = ")"
 
 
 @dataclass
@@ -63,16 +74,19 @@ class Sample:
         self._any_of(list(dict.fromkeys(texts)), scorer)
 
     def _any_of(self, texts: Sequence[str], scorer: Scorer) -> None:
-        values = [
-            literal(text, f"answer_{number}", self.variables)
-            for number, text in enumerate(texts, start=1)
-        ]
-        if scorer.several and len(values) > 1:
-            self.raw["assertions"] = [{"type": scorer.several, "value": values}]
-            return
-        self.raw["assertions"] = [{"type": scorer.one, "value": value} for value in values]
-        if len(values) > 1:
-            self.raw["threshold"] = 1 / len(values)
+        if not all(texts):
+            raise Invalid.field(self.names["assertions"], "This must not be empty.")
+        value: object
+        if len(texts) > 1 and scorer.several == "regex":
+            value = scorer.begin + "|".join(map(_quoted, texts)) + scorer.end
+        else:
+            values = [
+                literal(text, f"answer_{number}", self.variables)
+                for number, text in enumerate(texts, start=1)
+            ]
+            value = values if len(values) > 1 else values[0]
+        type_ = scorer.several if len(texts) > 1 else scorer.one
+        self.raw["assertions"] = [{"type": type_, "value": value}]
 
     def case(self) -> dict[str, object]:
         return self.raw | ({"variables": self.variables} if self.variables else {})
@@ -105,6 +119,10 @@ def scorer_of(options: Options, scorers: Mapping[str, Scorer], usual: str) -> Sc
             "scorer", f"This format has the scorers {', '.join(scorers)}; the usual is {usual}."
         )
     return found
+
+
+def _quoted(text: str) -> str:
+    return _SPECIAL.sub(r"\\\g<0>", text)
 
 
 def _message(

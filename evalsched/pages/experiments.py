@@ -62,12 +62,14 @@ class Experiments(Page):
 
     def _narrowed(self, rows: Any, wanted: dict[str, Any]) -> Any:
         if not wanted.get("expired"):
-            rows = rows.exclude(expires_at__lte=self.now)
+            lasting = Q(expires_at__isnull=True) | Q(expires_at__gt=self.now)
+            rows = rows.filter(experiments.has_batch(lasting))
         if wanted.get("user"):
-            rows = rows.filter(user_id=wanted["user"])
+            rows = rows.filter(experiments.has_batch(user_id=wanted["user"]))
         if wanted.get("q"):
             text = wanted["q"]
-            rows = rows.filter(Q(tracking_id__icontains=text) | Q(description__icontains=text))
+            described = experiments.has_batch(description__icontains=text)
+            rows = rows.filter(Q(tracking_id__icontains=text) | described)
         return rows
 
     def _line(self, row: dict[str, Any], names: dict[uuid.UUID, str]) -> dict[str, Any]:

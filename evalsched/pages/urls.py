@@ -2,7 +2,7 @@ from django.urls import path
 
 from evalsched.pages import experiments, results
 
-_ONE = "experiments/<str:tracking_id>"
+_ONE = "experiments/<tracking_id:tracking_id>"
 
 urlpatterns = [
     path("experiments", experiments.Experiments.as_view(), name="experiments"),

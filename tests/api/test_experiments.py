@@ -7,7 +7,14 @@ import pytest
 from access.actors import Actor
 from batches.models import Agent, Batch, Document, Tombstone
 from tests.clients import Api, with_key
-from tests.factories import make_actor, make_endpoint, make_experiment, make_suite
+from tests.factories import (
+    make_actor,
+    make_batch,
+    make_endpoint,
+    make_experiment,
+    make_member,
+    make_suite,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -103,6 +110,10 @@ def test_a_batch_asks_an_agent_about_documents(actor: Actor, api: Api) -> None:
         ({"expires_in_days": 366}, "expires_in_days"),
         ({"tracking_id": "not one"}, "tracking_id"),
         ({"tracking_id": "x" * 65}, "tracking_id"),
+        ({"tracking_id": "."}, "tracking_id"),
+        ({"tracking_id": ".."}, "tracking_id"),
+        ({"ephemeral_documents": {}}, "test_suite_id"),
+        ({"ephemeral_documents": {"urls": [], "inline": []}}, "test_suite_id"),
         ({"is_ephemeral": False}, "ephemeral_agent"),
         ({"ephemeral_documents": {"urls": ["ftp://example.org"]}}, "ephemeral_documents[0]"),
     ],
@@ -118,6 +129,48 @@ def test_a_bad_experiment_is_refused_by_field_and_nothing_is_made(
     assert answer.status_code == 400, answer.content
     assert any(name.startswith(field) for name in answer.json()["details"]), answer.content
     assert (Batch.objects.count(), Agent.objects.count(), Document.objects.count()) == (0, 0, 0)
+
+
+def test_a_tracking_id_is_explained_and_may_begin_with_dots(actor: Actor, api: Api) -> None:
+    refused = api.create("batches", experiment(actor, tracking_id="a b"))
+    made = api.create("batches", experiment(actor, tracking_id="...v2"))
+
+    (sentence,) = refused.json()["details"]["tracking_id"]
+    assert sentence.startswith("A tracking id is 1 to 64 letters")
+    assert made.status_code == 202, made.content
+    assert api.read("experiments/...v2").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["batches", "batches/estimate", "batch-testing/run"])
+def test_no_documents_at_all_are_no_subject(path: str, actor: Actor, api: Api) -> None:
+    body: dict[str, Any] = {"model_id": make_endpoint(actor).name, "ephemeral_documents": {}}
+
+    answer = api.create(path, {"config": body} if path == "batch-testing/run" else body)
+
+    assert answer.status_code == 400, answer.content
+    assert [name.removeprefix("config.") for name in answer.json()["details"]] == ["test_suite_id"]
+
+
+@pytest.mark.parametrize("name", ["a%00b", "a%20b", "a%0A", "x" * 65])
+def test_an_address_that_no_tracking_id_has_is_not_found(name: str, api: Api) -> None:
+    answers = [
+        api.read(f"experiments/{name}"),
+        api.remove(f"experiments/{name}"),
+        api.create(f"experiments/{name}/extend", {"expires_in_days": 3}),
+        api.read(f"experiments/{name}/export"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404] * 4
+    assert {answer.json()["error"] for answer in answers} == {"not_found"}
+
+
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00%2B23:00"])
+@pytest.mark.parametrize("path", ["batches", "experiments"])
+def test_the_ends_of_time_are_refused(path: str, end: str, api: Api) -> None:
+    answer = api.read(f"{path}?expires_before={end}")
+
+    assert answer.status_code == 400, answer.content
+    assert answer.json()["details"] == {"expires_before": ["This is out of range."]}
 
 
 def test_an_experiment_from_its_start_to_its_tombstone(actor: Actor, api: Api) -> None:
@@ -158,6 +211,39 @@ def test_expired_experiments_are_shown_where_they_are_asked_for(actor: Actor, ap
     assert api.read("batches?include_expired=true").json()["count"] == 1
     soon = "experiments?include_expired=true&expires_before=2025-01-01T00:00:00Z"
     assert api.read(soon).json()["count"] == 0
+
+
+def test_a_filter_finds_experiments_with_such_a_batch_and_sums_all_of_theirs(
+    actor: Actor, api: Api
+) -> None:
+    suites = [make_suite(actor), make_suite(actor, cases=1)]
+    endpoints = [make_endpoint(actor, name=name) for name in ("fast", "slow")]
+    colleague = make_actor(make_member(actor.project).user, project=actor.project)
+    for author, suite, endpoint in zip((actor, colleague), suites, endpoints, strict=True):
+        make_batch(author, suite=suite, endpoint=endpoint)
+    Batch.objects.update(tracking_id="mix")
+    make_experiment(colleague, tracking_id="other")
+
+    for query in (
+        "tracking_id=mix",
+        "model_id=fast",
+        f"model_id={endpoints[1].pk}",
+        f"test_suite_id={suites[0].pk}",
+        f"user_id={actor.user.pk}",
+        f"user_id={colleague.user.pk}&model_id=fast",
+    ):
+        (row,) = api.read(f"experiments?{query}").json()["results"]
+        assert (row["tracking_id"], row["batches"], row["total"]) == ("mix", 2, 4), query
+
+
+def test_an_experiment_lasts_as_long_as_one_of_its_batches(actor: Actor, api: Api) -> None:
+    make_experiment(actor, tracking_id="mix")  # in 2025, for a week
+    make_batch(actor)
+    Batch.objects.update(tracking_id="mix")
+
+    (row,) = api.read("experiments").json()["results"]
+
+    assert row["batches"] == 2
 
 
 def test_several_batches_make_one_experiment(actor: Actor, api: Api) -> None:

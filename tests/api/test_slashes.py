@@ -64,7 +64,7 @@ def things(actor: Actor) -> dict[str, str]:
 def _filled(path: str, things: dict[str, str]) -> str:
     for name, identifier in things.items():
         path = path.replace(f"<uuid:{name}>", identifier)
-        path = path.replace(f"<str:{name}>", identifier)
+        path = path.replace(f"<{name}:{name}>", identifier)
     assert "<" not in path, f"Add what {path} needs to `things`."
     return path
 

@@ -240,6 +240,26 @@ def test_the_list_is_narrowed(member: Client, trial: Trial) -> None:
     assert shown("status=nonsense&user=x") == [TRIAL, "of-a-colleague"]
 
 
+def test_a_narrowed_list_sums_all_batches_of_what_it_shows(member: Client, trial: Trial) -> None:
+    other = make_member(trial.actor.project).user
+    colleague = make_actor(other, project=trial.actor.project)
+    now = database_now()
+    warmer = make_experiment(colleague, tracking_id=TRIAL, now=now)
+    Batch.objects.filter(pk=warmer.pk).update(description="Warmer")
+    make_experiment(colleague, tracking_id=TRIAL, now=now - timedelta(days=9))
+
+    def summed(query: str) -> list[int]:
+        return [line["batches"] for line in member.get(f"/experiments?{query}").context["lines"]]
+
+    for query in ("", f"user={other.pk}", "q=warmer", "expired=on"):
+        assert summed(query) == [4], query
+
+
+@pytest.mark.parametrize("rest", ["", "/export", "/cases/1"])
+def test_an_address_that_no_tracking_id_has_is_not_found(rest: str, member: Client) -> None:
+    assert member.get(f"/experiments/own%00{rest}").status_code == 404
+
+
 def test_an_empty_list_says_how_to_begin(db: None) -> None:
     page = logged_in(make_user()).get("/experiments").content.decode()
 

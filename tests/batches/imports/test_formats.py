@@ -1,5 +1,6 @@
 """Files of each format become the cases that their authors meant."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,16 @@ def sent(case: CaseDraft) -> list[tuple[str, str]]:
     return [(turn["role"], turn["content"]) for turn in cases.rendered(case)]
 
 
-def passes(case: CaseDraft, output: str) -> bool | None:
+def scored(case: CaseDraft, output: str) -> tuple[bool | None, float | None]:
     answer = Answer(output, latency_ms=1, cost=None)
-    return scoring.score(
+    found = scoring.score(
         case.assertions, answer, variables=case.variables, threshold=case.threshold
-    ).passed
+    )
+    return found.passed, found.score
+
+
+def passes(case: CaseDraft, output: str) -> bool | None:
+    return scored(case, output)[0]
 
 
 def test_a_promptfoo_configuration_with_prompts_defaults_templates_and_lists() -> None:
@@ -168,12 +174,81 @@ def test_openai_evals_samples_of_either_shape() -> None:
         ("includes", [{"type": "contains-any", "value": ["not to be", "Not to be"]}]),
         (
             "exact",
-            [{"type": "equals", "value": "not to be"}, {"type": "equals", "value": "Not to be"}],
+            [{"type": "regex", "value": r"\A(?:not to be|Not to be)\z"}],
         ),
     ],
 )
 def test_openai_evals_samples_with_another_scorer(scorer: str, asserted: object) -> None:
     assert expects(read("match.jsonl", scorer=scorer).drafts[1]) == asserted
+
+
+@pytest.mark.parametrize(
+    ("format_", "scorer", "right", "wrong"),
+    [
+        ("openai-evals", "match", ["4", "four.", "{{x}} and"], ["It is 4", "for"]),
+        ("openai-evals", "includes", ["It is four", "4"], ["It is Four"]),
+        ("openai-evals", "exact", ["4", "4 (=2+2)", "{{x}}"], ["4.", "4 ", "4\n", "44 (=2+2)"]),
+        ("inspect", "includes", ["It is FOUR", "4"], ["five"]),
+        ("inspect", "exact", ["4", "4 (=2+2)"], ["4.", "It is 4"]),
+    ],
+)
+def test_one_of_several_answers_is_wholly_right(
+    format_: str, scorer: str, right: list[str], wrong: list[str]
+) -> None:
+    answers = ["4 (=2+2)", "four", "{{x}}", "4"]
+    sample = {"input": "2+2?", "ideal" if format_ == "openai-evals" else "target": answers}
+
+    (case,) = formats.parse(
+        json.dumps(sample), format_=format_, options=Options(scorer=scorer)
+    ).drafts
+
+    assert [scored(case, output) for output in right] == [(True, 1.0)] * len(right)
+    assert [scored(case, output) for output in wrong] == [(False, 0.0)] * len(wrong)
+
+
+def test_a_sample_may_have_a_hundred_right_answers() -> None:
+    sample = {"input": "Name a number.", "ideal": [f"no. {number}" for number in range(100)]}
+
+    (case,) = formats.parse(json.dumps(sample), format_="openai-evals").drafts
+
+    assert scored(case, "no. 99 of them") == (True, 1.0)
+
+
+@pytest.mark.parametrize("ideal", [None, []])
+def test_samples_that_are_not_scored_are_noted(ideal: object) -> None:
+    parsed = formats.parse(json.dumps({"input": "x", "ideal": ideal}), format_="openai-evals")
+
+    assert parsed.notes == ("Samples without ideal become cases that are not scored.",)
+
+
+@pytest.mark.parametrize(
+    ("output", "passed"),
+    [
+        ("So.\nANSWER: A", True),
+        ("answer:a", True),
+        ("ANSWER: **A**", True),
+        ("**ANSWER:** A.", True),
+        ("**Answer**: (A)\r\n", True),
+        ("ANSWER: A) About equal", True),
+        ("ANSWER: A\n\nAnswers may vary: it depends.\nAnswer A is safe.", True),
+        ("ANSWER: B\nNo, wait.\nANSWER: A", True),
+        ("ANSWER: A\nNo, wait.\n**ANSWER: C**", False),
+        ("Answer: about equal, some say, but it is C.\nANSWER: C", False),
+        ("Possible: ANSWER: A is tempting but wrong.\nANSWER: C", False),
+        ("ANSWER: A is tempting but wrong.\nANSWER: C", False),
+        ("ANSWER: A\n(ANSWER: C)", False),
+        ("ANSWER: A or B", False),
+        ("ANSWER: A, C", False),
+        ("ANSWER: AB", False),
+        ("A", False),
+    ],
+)
+def test_the_letter_of_the_last_line_with_an_answer_counts(output: str, passed: bool) -> None:
+    sample = {"input": "Which?", "choices": ["About equal", "Less", "More"], "target": "A"}
+
+    (case,) = formats.parse(json.dumps(sample), format_="inspect").drafts
+
+    assert passes(case, output) is passed
 
 
 def test_inspect_samples() -> None:
@@ -282,6 +357,10 @@ def test_tests_that_only_differ_in_what_they_expect_get_numbers() -> None:
         ("a.jsonl", '{"input": "x", "target": "y"}\n', "inspect"),
         ("a.jsonl", "{", "jsonl"),
         ("a.json", "[]", "inspect"),
+        ("a.json", '[{"input": "x", "target": "y"}]', "inspect"),
+        ("a.json", '[\n{"key": "a", "prompt": "x"}]', "jsonl"),
+        ("a.json", '[{"messages": []}]', "jsonl"),
+        ("a.json", '[{"prompt": ', "inspect"),
     ],
 )
 def test_the_format_is_told_by_the_file(name: str, content: str, format_: str) -> None:

@@ -219,6 +219,31 @@ def test_inspect(content: str, column: int, words: str, listed: bool) -> None:
     assert words in error.message
 
 
+def test_a_repeated_id_in_a_list_names_the_line_of_the_first() -> None:
+    error = refusal(
+        '[\n  {"input": "x", "id": "b"},\n  {"input": "x",\n   "id": "a"},\n'
+        '  {"input": "x", "id": "a"}\n]',
+        "inspect",
+    )
+
+    assert (error.line, error.column) == (5, 24)
+    assert "The key a is on line 4 already" in error.message
+
+
+def test_an_empty_answer_among_several_is_refused() -> None:
+    error = refusal('{"input": "x", "ideal": ["a", ""]}', "openai-evals")
+
+    assert (error.line, error.column) == (1, 25)
+    assert "must not be empty" in error.message
+
+
+def test_a_json_list_of_cases_is_told_how_to_be_written() -> None:
+    error = refusal('\n [\n{"prompt": "x"}\n]', "jsonl")
+
+    assert (error.line, error.column) == (2, 2)
+    assert "without the brackets and commas of a list" in error.message
+
+
 def test_aliases_are_counted_as_what_they_repeat() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]

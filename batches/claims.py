@@ -142,11 +142,11 @@ def exchange(
 
 
 def ahead(concurrency: int) -> int:
-    """Return how many jobs are claimed beyond those in flight: 100 ms worth at 200 ms a call.
+    """Return how many jobs are claimed beyond those in flight: one for each of them.
 
     None of a batch so wide that several workers share it.
     """
-    return 0 if concurrency > CALLS_PER_WORKER else -(-concurrency // 2)
+    return 0 if concurrency > CALLS_PER_WORKER else concurrency
 
 
 def somebody_was_sent_away(batch_id: uuid.UUID, *, now: datetime) -> bool:

@@ -7,6 +7,7 @@ asked for another: at 200 ms a call that costs a tenth of the speed.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from batches.claims import Claim, Result
 
@@ -21,6 +22,8 @@ class Window:
         self._flying: dict[asyncio.Future[Result], Claim] = {}
         self._landed: list[asyncio.Future[Result]] = []
         self._somebody_landed = asyncio.Event()
+        self._half = 0
+        self._half_gone = asyncio.Event()
 
     @property
     def held(self) -> list[Claim]:
@@ -37,11 +40,14 @@ class Window:
         self.limit = limit
         self._waiting.extend(claims)
         self._take_off()
+        self._half = len(self._waiting) // 2
+        self._half_gone.clear()
 
     async def results(self, *, patience: float, gather: float) -> list[Result]:
         """Return what has landed, waiting up to `patience` seconds for the first.
 
-        Then `gather` seconds more for company, unless nobody else is in flight.
+        Then `gather` seconds more for company, unless nobody else is in flight; twice as long
+        where claims wait to follow, but no longer than half of them last.
         """
         if not self._landed:
             try:
@@ -49,7 +55,7 @@ class Window:
             except TimeoutError:
                 return []
             if self._flying:
-                await asyncio.sleep(gather)
+                await self._company(gather)
         landed, self._landed = self._landed, []
         self._somebody_landed.clear()
         # A cancelled call has no result: its job was taken away by another worker.
@@ -78,12 +84,21 @@ class Window:
         await asyncio.gather(*stopped, return_exceptions=True)
         return [*unfinished, *grounded]
 
+    async def _company(self, seconds: float) -> None:
+        if not self._waiting:
+            await asyncio.sleep(seconds)
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._half_gone.wait(), 2 * seconds)
+
     def _take_off(self) -> None:
         while self._waiting and len(self._flying) < self.limit:
             claim = self._waiting.popleft()
             task = asyncio.ensure_future(self._call(claim))
             self._flying[task] = claim
             task.add_done_callback(self._land)
+        if len(self._waiting) <= self._half:
+            self._half_gone.set()
 
     def _land(self, task: asyncio.Future[Result]) -> None:
         del self._flying[task]

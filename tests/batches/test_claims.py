@@ -57,19 +57,19 @@ def asked(db: None) -> Batch:
 
 
 def test_jobs_are_handed_out_in_order_and_only_as_many_as_may_run() -> None:
-    asked = make_batch_of(5)
+    asked = make_batch_of(6)
     Batch.objects.filter(pk=asked.pk).update(concurrency=2)
 
     first = claims.exchange(asked.pk, [], want=9, now=NOW)
     other = claims.exchange(asked.pk, [], want=9, now=NOW)
-    second = claims.exchange(asked.pk, [passed(first.claims[1])], want=9, held=2, now=NOW)
+    second = claims.exchange(asked.pk, [passed(first.claims[1])], want=9, held=3, now=NOW)
 
     ordinals = dict(Job.objects.filter(batch=asked).values_list("pk", "ordinal"))
-    # One more than may be in flight.
-    assert [ordinals[claim.job_id] for claim in first.claims] == [0, 1, 2]
+    # As many again as may be in flight, to follow them.
+    assert [ordinals[claim.job_id] for claim in first.claims] == [0, 1, 2, 3]
     assert (first.limit, first.waiting) == (2, 2)
     assert other.claims == []
-    assert [ordinals[claim.job_id] for claim in second.claims] == [3]
+    assert [ordinals[claim.job_id] for claim in second.claims] == [4]
     assert (second.limit, second.waiting) == (2, 1)
 
 

@@ -51,8 +51,8 @@ def test_fifty_cases_ten_at_once_with_exact_counters_at_every_moment(server: Mod
     assert server.calls().prompts == {f"Say {number}.": 1 for number in range(1, 51)}
     assert len({counters for counters, _ in seen}) > 3, "looked while it ran"
     assert [pair for pair in seen if pair[0] != pair[1]] == []
-    # Five are claimed ahead, so that each call that lands is followed at once.
-    assert max(counters[1] for counters, _ in seen) <= 15
+    # As many are claimed ahead, so that each call that lands is followed at once.
+    assert max(counters[1] for counters, _ in seen) <= 20
     counters, aggregates = counters_and_aggregates(batch)
     assert counters == aggregates
 

@@ -130,6 +130,20 @@ def test_results_wait_for_company_but_not_when_nobody_else_is_in_flight() -> Non
     run(scenario)
 
 
+def test_results_wait_no_longer_than_half_of_the_claims_that_follow_last() -> None:
+    async def scenario(window: Window, model: Model) -> None:
+        window.add(claims(*range(1, 9)), limit=4)
+        await settled()
+        taking = asyncio.ensure_future(window.results(patience=1, gather=30))
+        await model.end(1)
+        assert not taking.done()
+        await model.end(2)
+        assert jobs(await asyncio.wait_for(taking, 1)) == [1, 2]
+        assert model.in_flight == {3, 4, 5, 6}
+
+    run(scenario)
+
+
 def test_without_any_result_patience_ends() -> None:
     async def scenario(window: Window, model: Model) -> None:
         window.add(claims(1), limit=1)

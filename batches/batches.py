@@ -412,10 +412,11 @@ def _share(part: float, whole: float) -> float | None:
 
 def eta_seconds(batch: Batch, now: datetime) -> float | None:
     """Return how much longer the batch needs at its pace so far; None before the first result."""
-    if batch.status not in BATCH_OPEN or batch.started_at is None or not batch.done:
+    done = batch.done - batch.done_before
+    if batch.status not in BATCH_OPEN or batch.started_at is None or not done:
         return None
     elapsed = (now - batch.started_at) / timedelta(seconds=1)
-    return elapsed / batch.done * (batch.total - batch.done)
+    return elapsed / done * (batch.total - batch.done)
 
 
 def _p95_latency_ms(batch: Batch) -> float | None:

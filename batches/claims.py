@@ -237,7 +237,8 @@ def _hand_out(batch: Batch, room: int, alone: bool, now: datetime) -> list[Claim
         changes |= {"running": batch.running, "reserved_cost": batch.reserved_cost}
     rows = Batch.objects.filter(pk=batch.pk)
     if batch.status == BatchStatus.PENDING and claims:
-        changes["started_at"] = batch.started_at or now
+        if batch.started_at is None:
+            changes |= {"started_at": now, "done_before": batch.done}
         rows.move(BatchStatus.RUNNING, **changes)
     elif changes:
         rows.update(**changes)

@@ -40,7 +40,7 @@ logger = structlog.get_logger(__name__)
 
 MAX_DAYS = 365
 STATUSES = ("running", "completed", "cancelled", "failed")
-# One experiment of a user is made at a time, so that two at once cannot pass the cap together.
+# One experiment of a user, and one batch of an experiment, is made at a time.
 _CAP_LOCK = 7_301_002
 
 
@@ -81,7 +81,8 @@ def create(
         expires_at = now + timedelta(days=days)
     with transaction.atomic():
         if plan.is_ephemeral:
-            _refuse_over_cap(actor, now)
+            _refuse_one_more(actor, plan, now)
+            _refuse_more_documents(actor, plan, asked[:target_count])
         batch = batches.prepare(
             user_id=actor.user.pk,
             endpoint=endpoint,
@@ -238,27 +239,64 @@ def _check(plan: Plan, suite: TestSuite | None) -> None:
                 raise Invalid.field(field, "Only an experiment with is_ephemeral true has this.")
     if suite is not None and plan.documents:
         raise Invalid.field("ephemeral_documents", "A batch asks about a suite or documents.")
-    if len(plan.documents) > settings.EVALSCHED_EXPERIMENT_MAX_DOCUMENTS:
-        raise Invalid.field(
-            "ephemeral_documents",
-            f"An experiment has at most {settings.EVALSCHED_EXPERIMENT_MAX_DOCUMENTS} documents "
-            f"(EVALSCHED_EXPERIMENT_MAX_DOCUMENTS); these are {len(plan.documents)}.",
-        )
 
 
-def _refuse_over_cap(actor: Actor, now: datetime) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CAP_LOCK, str(actor.user.pk)]
-        )
+def _refuse_one_more(actor: Actor, plan: Plan, now: datetime) -> None:
+    """Refuse another experiment of the user; a further batch of one that lives is none."""
+    _one_at_a_time(str(actor.user.pk))
     most = settings.EVALSCHED_EXPERIMENT_MAX_PER_USER
-    live = Batch.objects.filter(user=actor.user, is_ephemeral=True, expires_at__gt=now)
-    if live.values("project_id", "tracking_id").distinct().count() >= most:
+    # The API sees no other project.
+    live = Batch.objects.filter(project=actor.project, is_ephemeral=True, expires_at__gt=now)
+    if plan.tracking_id and live.filter(tracking_id=plan.tracking_id).exists():
+        return
+    if live.filter(user=actor.user).values("tracking_id").distinct().count() >= most:
         raise Invalid.field(
             "is_ephemeral",
-            f"You have {most} experiments, the most a user may have "
+            f"You have {most} experiments, the most a user may have in a project "
             "(EVALSCHED_EXPERIMENT_MAX_PER_USER). Delete one, or wait until one expires.",
         )
+
+
+def _refuse_more_documents(actor: Actor, plan: Plan, asked: Sequence[Document]) -> None:
+    """Count what is brought along or asked about, in all batches of the experiment."""
+    most, count = settings.EVALSCHED_EXPERIMENT_MAX_DOCUMENTS, len(plan.documents)
+    if plan.tracking_id:
+        _one_at_a_time(f"{actor.project.pk}/{plan.tracking_id}")
+    if asked or plan.documents:
+        known: dict[str, Any] = {
+            "project": actor.project.pk,
+            "tracking_id": plan.tracking_id,
+            "asked": [document.pk for document in asked],
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_DOCUMENTS, known)
+            count += cursor.fetchone()[0]
+    if count > most:
+        raise Invalid.field(
+            "ephemeral_documents" if plan.documents else "document_ids",
+            f"An experiment has at most {most} documents (EVALSCHED_EXPERIMENT_MAX_DOCUMENTS), "
+            f"those of its other batches included; these would be {count}.",
+        )
+
+
+_DOCUMENTS = """
+    WITH others AS (
+        SELECT id FROM batches_batch
+        WHERE project_id = %(project)s AND tracking_id = %(tracking_id)s AND tracking_id <> ''
+    )
+    SELECT count(*) FROM (
+        SELECT d.id FROM batches_document d JOIN others ON others.id = d.ephemeral_batch_id
+        UNION SELECT j.document_id FROM batches_job j JOIN others ON others.id = j.batch_id
+            WHERE j.document_id IS NOT NULL
+        UNION SELECT unnest(%(asked)s::uuid[])
+    ) AS known
+"""
+
+
+def _one_at_a_time(what: str) -> None:
+    """Let two at once not pass a cap together."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CAP_LOCK, what])
 
 
 def _new_tracking_id(now: datetime) -> str:

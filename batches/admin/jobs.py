@@ -80,7 +80,7 @@ class JobAdmin(LongList, ReadOnlyAdmin):
         found: QuerySet[Job] = super().get_queryset(request).filter(batch__request="")
         match = request.resolver_match
         if match is None or not (match.url_name or "").endswith("_changelist"):
-            return found.select_related("case__suite", "batch")
+            return found.select_related("case__suite", "document", "batch")
         found = found.defer("assertions")
         if _OF_BATCH in request.GET:
             return found
@@ -110,11 +110,12 @@ class JobAdmin(LongList, ReadOnlyAdmin):
     def title(self, job: Job) -> str:
         return str(job)
 
-    @admin.display(description="Case")
+    @admin.display(description="Case or document")
     def case_link(self, job: Job) -> SafeString | str:
-        if job.case is None:
-            return f"{job} (deleted with its suite)"
-        return words.link(change_url(job.case), job)
+        asked = job.case or job.document
+        if asked is None:
+            return f"{job} (deleted{' with its suite' if job.batch.suite_name else ''})"
+        return words.link(change_url(asked), job)
 
     @admin.display(description="Result")
     def result(self, job: Job) -> SafeString:
@@ -140,9 +141,13 @@ class JobAdmin(LongList, ReadOnlyAdmin):
 
     @admin.display(description="Prompt")
     def prompt(self, job: Job) -> SafeString | str:
-        if job.case is None:
+        if job.case is not None:
+            return words.block(job.case.prompt or as_turns(job.case.messages or []))
+        if job.document is not None:
+            return words.block(job.document.content)
+        if job.batch.suite_name:
             return "The case was deleted with its suite."
-        return words.block(job.case.prompt or as_turns(job.case.messages or []))
+        return "The document was deleted."
 
     @admin.display(description="Expected")
     def expected(self, job: Job) -> SafeString | str:

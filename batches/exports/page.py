@@ -66,7 +66,8 @@ def _figures(batch: Batch) -> str:
 
 def _call(batch: Batch, job: Job) -> str:
     told = rows.values(batch, job)
-    asked = told["prompt"] if isinstance(told["prompt"], str) else rows.as_json(told["prompt"])
+    asked = told["prompt"] or "It was deleted."
+    asked = asked if isinstance(asked, str) else rows.as_json(asked)
     outcome = job.outcome or job.status
     return _row(
         (

@@ -8,7 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import F, Q
+from django.db.models.functions import Left
 
 from batches import batches
 from batches.models import Batch, Job
@@ -16,12 +17,15 @@ from batches.models import Batch, Job
 # So many jobs are in memory at a time; their outputs may be long.
 PAGE = 200
 
+# Of a document's text; a page of whole ones would be too much.
+LONGEST_QUESTION = 20_000
+
 # Opens the project's context: a transaction for each page, and none while a client reads slowly.
 Acting = Callable[[], AbstractContextManager[None]]
 
 COLUMNS = (
     *("batch_id", "model_name", "agent_name", "case_key", "repeat", "tags", "weight"),
-    *("status", "outcome", "score", "prompt", "expected", "output", "assertions"),
+    *("status", "outcome", "score", "prompt", "source_url", "expected", "output", "assertions"),
     *("latency_ms", "ttft_ms", "wall_ms"),
     *("input_tokens", "cached_tokens", "output_tokens", "cost", "judge_cost", "attempts"),
     *("error_class", "error_message", "started_at", "finished_at"),
@@ -39,6 +43,10 @@ def jobs(batch: Batch, acting: Acting) -> Iterator[Job]:
 def _page(batch_id: uuid.UUID, after: tuple[int, int] | None, acting: Acting) -> list[Job]:
     with acting():
         found = Job.objects.filter(batch=batch_id).select_related("case")
+        found = found.annotate(
+            document_text=Left("document__content", LONGEST_QUESTION + 1),
+            document_url=F("document__source_url"),
+        )
         if after is not None:
             ordinal, repeat = after
             found = found.filter(ordinal__gte=ordinal).filter(
@@ -48,15 +56,27 @@ def _page(batch_id: uuid.UUID, after: tuple[int, int] | None, acting: Acting) ->
 
 
 def values(batch: Batch, job: Job) -> dict[str, Any]:
-    """Return what a file tells of a job, by the names of `COLUMNS`. The model has its name."""
+    """Return what a file tells of a job, by the names of `COLUMNS`. The model has its name.
+
+    The question is that of the case, or the beginning of the document, which has an address where
+    it was fetched; None where it was deleted.
+    """
     case = job.case
     own = {
         "model_name": batch.model_name,
         "agent_name": batch.agent_name,
-        "prompt": None if case is None else case.prompt or case.messages,
+        "prompt": _beginning(job) if case is None else case.prompt or case.messages,
+        "source_url": vars(job)["document_url"] or None,
         "expected": None if case is None else case.expected,
     }
     return {name: own[name] if name in own else getattr(job, name) for name in COLUMNS}
+
+
+def _beginning(job: Job) -> str | None:
+    text: str | None = vars(job)["document_text"]
+    if text is None or len(text) <= LONGEST_QUESTION:
+        return text
+    return text[:LONGEST_QUESTION] + " [...]"
 
 
 def summary(batch: Batch) -> dict[str, Any]:

@@ -98,6 +98,8 @@ class Batch(Owned):
     total = models.PositiveIntegerField(default=0)
     running = models.PositiveIntegerField(default=0)
     done = models.PositiveIntegerField(default=0)
+    # How many were done already at `started_at`: a resumed batch starts anew and keeps what it has.
+    done_before = models.PositiveIntegerField(default=0, db_default=0)
     passed = models.PositiveIntegerField(default=0)
     failed = models.PositiveIntegerField(default=0)
     errors = models.PositiveIntegerField(default=0)

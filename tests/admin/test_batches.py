@@ -6,11 +6,13 @@ from django.test import Client, override_settings
 from access.actors import Actor
 from access.clock import database_now
 from access.secrets import Secret
-from batches import batches, endpoints
+from batches import batches, documents, endpoints
+from batches.batches import Config
 from batches.models import Batch, BatchStatus, Job, ModelEndpoint
 from tests.admin.pages import errors, inputs, list_of, press, send, told, url_of
 from tests.factories import (
     make_batch,
+    make_document,
     make_endpoint,
     make_job,
     make_schedule,
@@ -223,6 +225,29 @@ class TestBatches:
 
         assert "Say 1." in page
         assert "It said nothing of the kind." in page
+
+    def test_a_job_of_a_document_shows_its_text_until_it_is_deleted(
+        self, browser: Client, own: Actor
+    ) -> None:
+        document = make_document(own, title="Tides", content="Twice a <day>.")
+        batch = batches.create(
+            user_id=own.user.pk,
+            endpoint=make_endpoint(own),
+            config=Config(),
+            documents=[document],
+            now=database_now(),
+        )
+        job = make_job(batch)
+
+        address = url_of(document)
+        page = browser.get(url_of(job)).content.decode()
+        documents.delete(own, document)
+        later = browser.get(url_of(job)).content.decode()
+
+        assert address in page
+        assert "Twice a &lt;day&gt;." in page
+        assert "The document was deleted." in later
+        assert "deleted with its suite" not in later
 
     def test_the_list_of_jobs_can_be_that_of_one_batch(self, browser: Client, own: Actor) -> None:
         batch, _ = make_batch(own), make_batch(own)

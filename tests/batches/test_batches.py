@@ -210,3 +210,16 @@ def test_how_much_longer_it_takes() -> None:
     assert batches.eta_seconds(batch, NOW + MINUTE) is None
     batch.done, batch.status = 4, BatchStatus.COMPLETED
     assert batches.eta_seconds(batch, NOW + MINUTE) is None
+
+
+def test_a_resumed_batch_is_timed_by_what_was_done_since() -> None:
+    batch = make_batch_of(10)
+    answer(batch, *["passed"] * 6)
+    batches.cancel(batch, now=NOW)
+    batch = batches.resume(batch, now=NOW)
+    assert batches.eta_seconds(batch, NOW + MINUTE) is None
+
+    answer(batch, "passed")
+
+    assert (batch.started_at, batch.done) == (NOW, 7)
+    assert batches.eta_seconds(batch, NOW + MINUTE) == pytest.approx(180)

@@ -1,6 +1,7 @@
 """Experiments: made as a whole, extended, deleted, and cleaned up without losing what runs."""
 
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.factories import (
     make_document,
     make_endpoint,
     make_experiment,
+    make_project,
     make_suite,
 )
 from tests.processes_at_work import at_once, until
@@ -96,6 +98,52 @@ def test_caps_are_named(settings: Settings) -> None:
     with pytest.raises(Invalid, match="EVALSCHED_EXPERIMENT_MAX_PER_USER"):
         make_experiment(actor)
     make_experiment(actor, now=LATE)
+
+
+def test_a_further_batch_of_an_experiment_is_no_further_experiment(settings: Settings) -> None:
+    settings.EVALSCHED_EXPERIMENT_MAX_PER_USER = 1
+    actor = make_actor()
+    make_experiment(actor, tracking_id="mine")
+
+    make_experiment(actor, tracking_id="mine")
+
+    with pytest.raises(Invalid, match="EVALSCHED_EXPERIMENT_MAX_PER_USER"):
+        make_experiment(actor, tracking_id="other")
+    with pytest.raises(Invalid, match="EVALSCHED_EXPERIMENT_MAX_PER_USER"):
+        make_experiment(actor)
+
+
+def test_experiments_of_a_user_are_counted_in_each_project(settings: Settings) -> None:
+    settings.EVALSCHED_EXPERIMENT_MAX_PER_USER = 1
+    actor = make_actor()
+    make_experiment(actor)
+
+    make_experiment(make_actor(actor.user, project=make_project(actor.user)))
+
+
+def test_all_documents_of_an_experiment_count_and_each_once(settings: Settings) -> None:
+    settings.EVALSCHED_EXPERIMENT_MAX_DOCUMENTS = 4
+    actor = make_actor()
+    kept = [make_document(actor) for _ in range(4)]
+
+    def start(brought: int, asked: Sequence[Document], **fields: Any) -> Batch:
+        drafts = [Draft(content=f"Text {number}.") for number in range(brought)]
+        plan = Plan(tracking_id="mine", is_ephemeral=True, documents=drafts)
+        endpoint = make_endpoint(actor)
+        return experiments.create(
+            actor, plan, endpoint=endpoint, config=Config(), now=NOW, asked=asked, **fields
+        )
+
+    with pytest.raises(Invalid, match="these would be 5") as refused:
+        start(1, kept)
+    assert list(refused.value.details) == ["ephemeral_documents"]
+    first = start(2, kept[:1])
+    same = [*first.ephemeral_documents.all(), kept[0]]
+    start(0, same)
+    start(0, [*same, *kept[1:]], target_count=4)
+    with pytest.raises(Invalid, match="these would be 5") as refused:
+        start(0, kept[2:3])
+    assert list(refused.value.details) == ["document_ids"]
 
 
 def test_two_experiments_at_once_do_not_pass_the_cap_together(settings: Settings) -> None:

@@ -14,12 +14,20 @@ from django.test.utils import CaptureQueriesContext
 
 from access.actors import Actor
 from access.errors import Conflict
-from batches import batches
+from batches import batches, documents
+from batches.batches import Config
 from batches.exports import formats, rows
-from batches.models import Batch, Job
+from batches.models import Batch, Document, Job
 from tests.clients import Api, with_key
 from tests.evalsched.compared_runs import bring_results
-from tests.factories import NOW, make_batch, make_experiment, make_suite
+from tests.factories import (
+    NOW,
+    make_batch,
+    make_document,
+    make_endpoint,
+    make_experiment,
+    make_suite,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -112,6 +120,51 @@ def test_html_is_one_page_with_everything_escaped(batch: Batch) -> None:
     assert "A &lt;suite&gt;" in page
     assert not [word for word in ("src=", "href=", "url(", "@import") if word in page]
     assert page.count("<tr>") == page.count("</tr>") == 2 + 1 + 6
+
+
+def make_asked(actor: Actor, *asked: Document) -> Batch:
+    endpoint, config = make_endpoint(actor), Config()
+    return batches.create(
+        user_id=actor.user.pk, endpoint=endpoint, config=config, documents=asked, now=NOW
+    )
+
+
+def test_the_question_of_a_document_is_its_text_of_which_a_long_one_is_cut(actor: Actor) -> None:
+    fetched = make_document(actor, content="A <short> text.")
+    Document.objects.filter(pk=fetched.pk).update(source_url="https://example.org/a")
+    long = make_document(actor, content="x" * (rows.LONGEST_QUESTION + 1))
+    gone = make_document(actor, content="Gone.")
+    made = make_asked(actor, fetched, long, gone)
+    documents.delete(actor, gone)
+
+    told = [json.loads(line) for line in exported("jsonl", made).splitlines()]
+    cells = list(csv.DictReader(io.StringIO(exported("csv", made), newline="")))
+    page = exported("html", made)
+
+    assert [line["prompt"] for line in told] == [
+        "A <short> text.",
+        "x" * rows.LONGEST_QUESTION + " [...]",
+        None,
+    ]
+    assert [line["source_url"] for line in told] == ["https://example.org/a", None, None]
+    assert (cells[0]["prompt"], cells[2]["prompt"]) == ("A <short> text.", "")
+    assert "A &lt;short&gt; text." in page
+    assert "It was deleted." in page
+    assert "null" not in page
+
+
+def test_memory_does_not_grow_with_the_documents(actor: Actor) -> None:
+    asked = [make_document(actor, content="x" * 200_000) for _ in range(40)]
+    made = make_asked(actor, *asked)
+    asked.clear()
+
+    tracemalloc.start()
+    for _ in formats.export("mine", "jsonl", [made], nullcontext).pieces:
+        pass
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert most < 40 * 200_000 / 2, most
 
 
 def test_memory_does_not_grow_with_the_calls(actor: Actor) -> None:

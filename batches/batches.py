@@ -77,6 +77,7 @@ def create(
     agent: Agent | None = None,
     target_count: int | None = None,
     deadline_at: datetime | None = None,
+    description: str = "",
 ) -> Batch:
     """Make a batch with all its jobs, and wake workers for it.
 
@@ -89,7 +90,12 @@ def create(
     """
     with transaction.atomic():
         batch = prepare(
-            user_id=user_id, endpoint=endpoint, agent=agent, config=config, deadline_at=deadline_at
+            user_id=user_id,
+            endpoint=endpoint,
+            agent=agent,
+            config=config,
+            deadline_at=deadline_at,
+            description=description,
         )
         fill(batch, config, suite=suite, documents=documents, first=target_count, now=now)
     return batch

@@ -19,7 +19,6 @@ from batches.serializers import StartedBatchSerializer
 
 _OF_EXPERIMENTS = (
     "tracking_id",
-    "description",
     "is_ephemeral",
     "expires_in_days",
     "ephemeral_agent",
@@ -33,6 +32,7 @@ def started(view: ApiView, given: dict[str, Any], *, deadline_at: datetime | Non
     about["deadline_at"] = deadline_at
     if plan is not None:
         return experiments.create(view.actor, plan, asked=asked, **about)
+    about["description"] = given.get("description", "")
     batch = batches.create(user_id=view.actor.user.pk, documents=asked, **about)
     audit.record(view.actor, "batch.started", batch)
     return batch

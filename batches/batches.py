@@ -197,7 +197,7 @@ def fill(
     batch.graders = [grader.as_json() for grader in asked]
     if batch.max_cost is not None:
         length = mean_characters(documents) if suite is None else mean_characters_of(suite)
-        batch.expected_call_cost = _expected_call_cost(batch, length, asked, items, now)
+        batch.expected_call_cost = expected_call_cost(batch, length, asked, items, now)
     batch.save()
     if suite is not None:
         _make_jobs_of_cases(batch, items)
@@ -282,7 +282,7 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
 _CHARACTERS_PER_TOKEN = 4
 
 
-def _expected_call_cost(
+def expected_call_cost(
     batch: Batch, characters: float, asked: Sequence[Grader], items: int, now: datetime
 ) -> Decimal:
     """Guess what a call about so many characters costs, with its grading, before the first one.

@@ -57,17 +57,23 @@ class Priced:
 
 
 def cost(
-    prices: Prices, *, input_tokens: int | None, output_tokens: int | None, cached_tokens: int = 0
+    prices: Prices,
+    *,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    cached_tokens: int = 0,
+    written_tokens: int = 0,
 ) -> Decimal | None:
     """Return the cost in USD, or None where a price or a count it needs is unknown.
 
-    `input_tokens` include the cached ones.
+    The tokens are counted as in `priced`.
     """
     return priced(
         prices,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_tokens=cached_tokens,
+        written_tokens=written_tokens,
     ).cost
 
 

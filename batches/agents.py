@@ -37,7 +37,7 @@ def draft_ephemeral(batch: Batch, **fields: Any) -> Agent:
         Invalid: a field breaks a rule.
     """
     agent = Agent(project_id=batch.project_id, user_id=batch.user_id, ephemeral_batch=batch)
-    _assign(agent, fields)
+    _assign(agent, fields, path="ephemeral_agent.")
     return agent
 
 
@@ -103,9 +103,9 @@ def as_json(agent: Agent) -> dict[str, Any]:
     return about | meaning
 
 
-def _assign(agent: Agent, fields: dict[str, Any]) -> None:
+def _assign(agent: Agent, fields: dict[str, Any], *, path: str = "") -> None:
     if "assertions" in fields:
-        parsed = scoring.parse(fields["assertions"])
+        parsed = scoring.parse(fields["assertions"], path=f"{path}assertions")
         fields = fields | {"assertions": [assertion.as_json() for assertion in parsed]}
     for name, value in fields.items():
         setattr(agent, name, value)

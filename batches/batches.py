@@ -78,6 +78,7 @@ def create(
     agent: Agent | None = None,
     target_count: int | None = None,
     deadline_at: datetime | None = None,
+    description: str = "",
 ) -> Batch:
     """Make a batch with all its jobs, and wake workers for it.
 
@@ -90,7 +91,12 @@ def create(
     """
     with transaction.atomic():
         batch = prepare(
-            user_id=user_id, endpoint=endpoint, agent=agent, config=config, deadline_at=deadline_at
+            user_id=user_id,
+            endpoint=endpoint,
+            agent=agent,
+            config=config,
+            deadline_at=deadline_at,
+            description=description,
         )
         fill(batch, config, suite=suite, documents=documents, first=target_count, now=now)
     return batch
@@ -193,7 +199,7 @@ def fill(
     if batch.max_cost is not None:
         total = documents_.characters(documents) if suite is None else 0
         length = total / items if suite is None else mean_characters_of(suite)
-        batch.expected_call_cost = _expected_call_cost(batch, length, asked, items, now)
+        batch.expected_call_cost = expected_call_cost(batch, length, asked, items, now)
     batch.save()
     if suite is not None:
         _make_jobs_of_cases(batch, items)
@@ -295,7 +301,7 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
 _CHARACTERS_PER_TOKEN = 4
 
 
-def _expected_call_cost(
+def expected_call_cost(
     batch: Batch, characters: float, asked: Sequence[Grader], items: int, now: datetime
 ) -> Decimal:
     """Guess what a call about so many characters costs, with its grading, before the first one.

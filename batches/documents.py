@@ -25,11 +25,15 @@ MAX_TITLE_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Draft:
-    """A document that is not stored yet: either its content, or the address to fetch it from."""
+    """A document that is not stored yet: either its content, or the address to fetch it from.
+
+    `field` is what to blame where several came together.
+    """
 
     title: str = ""
     content: str = ""
     url: str = ""
+    field: str = ""
 
 
 def create(actor: Actor, draft: Draft) -> Document:
@@ -47,13 +51,27 @@ def create(actor: Actor, draft: Draft) -> Document:
     return document
 
 
-def create_ephemeral(batch: Batch, drafts: Sequence[Draft]) -> list[Document]:
-    """Store documents that belong to an experiment and go with it, in one statement."""
-    documents = [
-        _row(draft, batch.project_id, batch.user_id, batch, path=f"ephemeral_documents[{index}]")
+def draft_ephemeral(batch: Batch, drafts: Sequence[Draft]) -> list[Document]:
+    """Return the documents that `create_ephemeral` would store.
+
+    Raises:
+        Invalid: an address is not one that may be fetched.
+    """
+    return [
+        _row(
+            draft,
+            batch.project_id,
+            batch.user_id,
+            batch,
+            path=draft.field or f"ephemeral_documents[{index}]",
+        )
         for index, draft in enumerate(drafts)
     ]
-    return Document.objects.bulk_create(documents, batch_size=500)
+
+
+def create_ephemeral(batch: Batch, drafts: Sequence[Draft]) -> list[Document]:
+    """Store documents that belong to an experiment and go with it, in one statement."""
+    return Document.objects.bulk_create(draft_ephemeral(batch, drafts), batch_size=500)
 
 
 def change(actor: Actor, document: Document, **fields: Any) -> Document:

@@ -40,13 +40,16 @@ def create(actor: Actor, **fields: Any) -> ModelEndpoint:
 
 
 def change(actor: Actor, endpoint: ModelEndpoint, **fields: Any) -> ModelEndpoint:
-    """Change the given fields. Another origin in `base_url` clears the stored credentials."""
+    """Change the given fields. Another origin clears the stored credentials, whatever led to it."""
     with _explained():
         endpoint = rows.locked(endpoint)
-        if "base_url" in fields and origin(fields["base_url"]) != origin(endpoint.base_url):
-            # Whoever may edit must not be able to send the stored key to a host of their own.
-            fields = {"api_key": "", "headers": ""} | fields
+        before = origin(endpoint.base_url)
         _assign(endpoint, fields)
+        if origin(endpoint.base_url) != before:
+            # Whoever may edit must not be able to send the stored key to a host of their own. A
+            # provider may have an address of its own, so it is told when that has been settled.
+            fields = {"api_key": "", "headers": ""} | fields
+            _assign(endpoint, fields)
         endpoint.save(update_fields=[*{*fields, "base_url"}, "updated_at"])
         audit.record(actor, "endpoint.changed", endpoint, {"fields": sorted(fields)})
     return endpoint

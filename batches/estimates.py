@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from access.errors import Invalid
 from alerts import prices
-from batches import agents, batches, endpoints, graders
+from batches import agents, batches, endpoints, experiments, graders
 from batches import documents as documents_
 from batches.batches import MAX_JOBS, Config
 from batches.documents import UNSEEN_CHARACTERS, Draft
@@ -53,13 +53,18 @@ def estimate(
     """Guess what `batches.create`, or `experiments.create` with a plan, would start.
 
     Raises:
-        Invalid: it would start nothing: there is nothing to ask, or an assertion has no judge.
+        Invalid: they would refuse it, such as a plan over its caps or an assertion without a judge.
     """
+    if plan is not None:
+        chosen = documents[:target_count]
+        experiments.check(endpoint.project_id, user_id, plan, suite, chosen, now=now)
     batch = batches.drafted(user_id=user_id, endpoint=endpoint, agent=agent, config=config)
     if plan is not None and plan.agent is not None:
         fields = {"endpoint": endpoint, **plan.agent}
         batches.appoint(batch, agents.draft_ephemeral(batch, **fields))
         batch.endpoint = fields["endpoint"]
+    if plan is not None:
+        documents_.draft_ephemeral(batch, plan.documents)
     if suite is None:
         own = documents[:target_count]
         brought = [] if plan is None else [_characters(draft) for draft in plan.documents]
@@ -75,6 +80,8 @@ def estimate(
     if items * config.repeats > MAX_JOBS:
         raise Invalid.field("repeats", f"A batch makes at most {MAX_JOBS:,} calls.")
     asked = graders.find(batch, items, config.judge_model_id, config.embedding_model_id)
+    if batch.max_cost is not None:
+        batches.expected_call_cost(batch, length, asked, items, now)
     return _priced(batch, items, length, asked, now)
 
 

@@ -81,8 +81,12 @@ def create(
         expires_at = now + timedelta(days=days)
     with transaction.atomic():
         if plan.is_ephemeral:
-            _refuse_one_more(actor, plan, now)
-            _refuse_more_documents(actor, plan, asked[:target_count])
+            # Two at once must not pass a cap together.
+            _one_at_a_time(str(actor.user.pk))
+            if plan.tracking_id:
+                _one_at_a_time(f"{actor.project.pk}/{plan.tracking_id}")
+            _refuse_one_more(actor.project.pk, actor.user.pk, plan, now)
+            _refuse_more_documents(actor.project.pk, plan, asked[:target_count])
         batch = batches.prepare(
             user_id=actor.user.pk,
             endpoint=endpoint,
@@ -136,6 +140,26 @@ def summed(rows: QuerySet[Batch]) -> Any:
         )
         .order_by("-created_at")
     )
+
+
+def check(
+    project_id: uuid.UUID,
+    user_id: uuid.UUID,
+    plan: Plan,
+    suite: TestSuite | None,
+    asked: Sequence[Document],
+    *,
+    now: datetime,
+) -> None:
+    """Refuse what `create` would refuse of a plan before it makes anything.
+
+    Raises:
+        Invalid: a cap is reached, or two parts do not go together.
+    """
+    _check(plan, suite)
+    if plan.is_ephemeral:
+        _refuse_one_more(project_id, user_id, plan, now)
+        _refuse_more_documents(project_id, plan, asked)
 
 
 def has_batch(*conditions: Q, **fields: Any) -> Exists:
@@ -241,15 +265,14 @@ def _check(plan: Plan, suite: TestSuite | None) -> None:
         raise Invalid.field("ephemeral_documents", "A batch asks about a suite or documents.")
 
 
-def _refuse_one_more(actor: Actor, plan: Plan, now: datetime) -> None:
+def _refuse_one_more(project_id: uuid.UUID, user_id: uuid.UUID, plan: Plan, now: datetime) -> None:
     """Refuse another experiment of the user; a further batch of one that lives is none."""
-    _one_at_a_time(str(actor.user.pk))
     most = settings.EVALSCHED_EXPERIMENT_MAX_PER_USER
     # The API sees no other project.
-    live = Batch.objects.filter(project=actor.project, is_ephemeral=True, expires_at__gt=now)
+    live = Batch.objects.filter(project=project_id, is_ephemeral=True, expires_at__gt=now)
     if plan.tracking_id and live.filter(tracking_id=plan.tracking_id).exists():
         return
-    if live.filter(user=actor.user).values("tracking_id").distinct().count() >= most:
+    if live.filter(user=user_id).values("tracking_id").distinct().count() >= most:
         raise Invalid.field(
             "is_ephemeral",
             f"You have {most} experiments, the most a user may have in a project "
@@ -257,14 +280,12 @@ def _refuse_one_more(actor: Actor, plan: Plan, now: datetime) -> None:
         )
 
 
-def _refuse_more_documents(actor: Actor, plan: Plan, asked: Sequence[Document]) -> None:
+def _refuse_more_documents(project_id: uuid.UUID, plan: Plan, asked: Sequence[Document]) -> None:
     """Count what is brought along or asked about, in all batches of the experiment."""
     most, count = settings.EVALSCHED_EXPERIMENT_MAX_DOCUMENTS, len(plan.documents)
-    if plan.tracking_id:
-        _one_at_a_time(f"{actor.project.pk}/{plan.tracking_id}")
     if asked or plan.documents:
         known: dict[str, Any] = {
-            "project": actor.project.pk,
+            "project": project_id,
             "tracking_id": plan.tracking_id,
             "asked": [document.pk for document in asked],
         }
@@ -294,7 +315,6 @@ _DOCUMENTS = """
 
 
 def _one_at_a_time(what: str) -> None:
-    """Let two at once not pass a cap together."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CAP_LOCK, what])
 

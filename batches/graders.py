@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -70,13 +70,14 @@ def find(
             batch.project_id, embedding_model_id, field="embedding_model_id"
         )
     graders = []
-    for type_, provider, times in _asked(batch, items):
+    for (type_, provider), times in sorted(_asked(batch, items).items()):
+        whose = _whose(batch, type_, provider)
         if provider:
-            found = _of_assertion(batch, type_, provider)
+            found = _of_assertion(batch, type_, provider, whose)
         elif type_ == _RUBRIC and _RUBRIC not in named:
             raise Invalid.field(
                 "judge_model_id",
-                f"{_whose(batch)} has llm-rubric assertions and names no judge for them. "
+                f"{whose} has llm-rubric assertions and names no judge for them. "
                 "Give judge_model_id, or a provider in each of them.",
             )
         else:
@@ -85,7 +86,7 @@ def find(
         if type_ == _SIMILAR and found.provider != Provider.OPENAI:
             raise Invalid.field(
                 "embedding_model_id",
-                f"{_whose(batch)} has similar assertions, and '{found.name}' has no "
+                f"{whose} has similar assertions, and '{found.name}' has no "
                 "embeddings. Give an OpenAI-compatible endpoint whose model is one for embeddings.",
             )
         graders.append(Grader(type_, provider, found, times))
@@ -118,34 +119,51 @@ def expected_cost(
     return total
 
 
-def _whose(batch: Batch) -> str:
-    if batch.suite is not None:
-        return f"The suite '{batch.suite_name}'"
-    return f"The agent '{batch.agent_name}'"
+class _Whose(NamedTuple):
+    """Whose assertion it is, as a sentence begins and as the field of a request."""
+
+    name: str
+    field: str
+
+    def __str__(self) -> str:
+        return self.name
 
 
-def _of_assertion(batch: Batch, type_: str, provider: str) -> ModelEndpoint:
+def _whose(batch: Batch, type_: str, provider: str) -> _Whose:
+    if (type_, provider) not in _asked_by_agent(batch):
+        return _Whose(f"The suite '{batch.suite_name}'", "test_suite_id")
+    own = batch.agent is not None and batch.agent.ephemeral_batch_id == batch.pk
+    field = "ephemeral_agent.assertions" if own else "agent_id"
+    return _Whose(f"The agent '{batch.agent_name}'", field)
+
+
+def _of_assertion(batch: Batch, type_: str, provider: str, whose: _Whose) -> ModelEndpoint:
     try:
         return endpoints.find(batch.project_id, provider)
     except Invalid as refusal:
         raise Invalid.field(
-            "test_suite_id" if batch.suite is not None else "agent_id",
-            f"{_whose(batch)} has a {type_} assertion with a provider that cannot be used. "
+            whose.field,
+            f"{whose} has a {type_} assertion with a provider that cannot be used. "
             f"{refusal.message}",
         ) from None
 
 
-def _asked(batch: Batch, items: int) -> list[tuple[str, str, int]]:
-    """Return the types and providers of the assertions that ask, and how often in all."""
-    asked: Counter[tuple[str, str]] = Counter()
-    for assertion in batch.assertions:
-        name = str(assertion["type"]).removeprefix(NEGATION)
-        if name in ASKING:
-            asked[name, assertion.get("provider") or ""] += items
+def _asked(batch: Batch, items: int) -> Counter[tuple[str, str]]:
+    """Return how often assertions of a type that name a provider ask in all."""
+    asked = Counter({key: count * items for key, count in _asked_by_agent(batch).items()})
     if batch.suite is not None:
         for name, provider, times in _asked_by_cases(batch.suite):
             asked[name, provider] += times
-    return [(name, provider, times) for (name, provider), times in sorted(asked.items())]
+    return asked
+
+
+def _asked_by_agent(batch: Batch) -> Counter[tuple[str, str]]:
+    """Return how often each type and provider occurs among the agent's assertions that ask."""
+    named = (
+        (str(assertion["type"]).removeprefix(NEGATION), assertion.get("provider") or "")
+        for assertion in batch.assertions
+    )
+    return Counter((name, provider) for name, provider in named if name in ASKING)
 
 
 def _asked_by_cases(suite: TestSuite) -> list[tuple[str, str, int]]:

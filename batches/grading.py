@@ -112,6 +112,7 @@ class Grading:
                 input_tokens=said.input_tokens,
                 output_tokens=said.output_tokens,
                 cached_tokens=said.cached_tokens or 0,
+                written_tokens=said.written_tokens or 0,
             )
         )
         return rubrics.verdict(said.output, assertion, grader.name)

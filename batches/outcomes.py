@@ -47,6 +47,7 @@ def result_of(
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         cached_tokens=answer.cached_tokens or 0,
+        written_tokens=answer.written_tokens or 0,
     )
     scored = scoring.score(
         scoring.effective(case.assertions, case.expected),

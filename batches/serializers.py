@@ -65,7 +65,11 @@ class ModelEndpointSerializer(OwnedSerializer):
             "updated_at",
         )
         extra_kwargs = {
-            name: {"min_value": 0} for name in ("price_input", "price_cached_input", "price_output")
+            "requests_per_minute": {"min_value": 1},
+            "tokens_per_minute": {"min_value": 1},
+            "price_input": {"min_value": 0},
+            "price_cached_input": {"min_value": 0},
+            "price_output": {"min_value": 0},
         }
 
     def get_api_key_configured(self, endpoint: ModelEndpoint) -> bool:

@@ -14,12 +14,11 @@ from batches.batches import Config
 from batches.documents import Draft
 from batches.estimates import Estimate
 from batches.experiments import Plan
-from batches.models import Batch, Document
+from batches.models import Batch, Document, ModelEndpoint
 from batches.serializers import StartedBatchSerializer
 
 _OF_EXPERIMENTS = (
     "tracking_id",
-    "description",
     "is_ephemeral",
     "expires_in_days",
     "ephemeral_agent",
@@ -33,6 +32,7 @@ def started(view: ApiView, given: dict[str, Any], *, deadline_at: datetime | Non
     about["deadline_at"] = deadline_at
     if plan is not None:
         return experiments.create(view.actor, plan, asked=asked, **about)
+    about["description"] = given.get("description", "")
     batch = batches.create(user_id=view.actor.user.pk, documents=asked, **about)
     audit.record(view.actor, "batch.started", batch)
     return batch
@@ -52,8 +52,7 @@ def _meant(
     agent = None
     if "agent_id" in given:
         agent = agents.find(project_id, given["agent_id"], tracking_id=tracking_id)
-    model_id = given.get("model_id") or given.get("ephemeral_agent", {}).get("model_id", "")
-    endpoint = agent.endpoint if agent else endpoints.find(project_id, model_id)
+    endpoint = agent.endpoint if agent else _endpoint(view, given)
     suite = suites.find(project_id, given["test_suite_id"]) if "test_suite_id" in given else None
     options = {option.name for option in fields(Config)}
     config = Config(**{name: value for name, value in given.items() if name in options})
@@ -71,6 +70,15 @@ def _meant(
             "now": view.now,
         },
     )
+
+
+def _endpoint(view: ApiView, given: dict[str, Any]) -> ModelEndpoint:
+    """Return the batch's own endpoint or, where only the ephemeral agent names one, that."""
+    project_id = view.actor.project.pk
+    if "model_id" in given:
+        return endpoints.find(project_id, given["model_id"])
+    wanted = given["ephemeral_agent"]["model_id"]
+    return endpoints.find(project_id, wanted, field="ephemeral_agent.model_id")
 
 
 def answered(view: ApiView, batch: Batch, **more: Any) -> Response:
@@ -108,6 +116,9 @@ def _plan(view: ApiView, given: dict[str, Any]) -> Plan:
         agent=agent,
         documents=[
             *(Draft(one.get("title", ""), one["content"]) for one in brought.get("inline", ())),
-            *(Draft(url=url) for url in brought.get("urls", ())),
+            *(
+                Draft(url=url, field=f"ephemeral_documents.urls[{index}]")
+                for index, url in enumerate(brought.get("urls", ()))
+            ),
         ],
     )

@@ -208,7 +208,8 @@ class ModelEndpointAdmin(DomainAdmin):
             fields["parameters"] = form.parameters()
         had = bool(row.api_key or row.headers)
         changed = endpoints.change(actor_in(request, row.project), row, **fields)
-        if had and not (changed.api_key or changed.headers) and "base_url" in fields:
+        moved = endpoints.origin(changed.base_url) != endpoints.origin(form.initial["base_url"])
+        if had and moved and not (changed.api_key or changed.headers):
             self.message_user(
                 request,
                 "The address is another server's, so the stored credentials were removed. "

@@ -161,13 +161,14 @@ def _answer(
 ) -> Answer:
     if stop_reason == _REFUSAL:
         raise CallFailed(ErrorClass.REFUSED, f"{host}: the model declined to answer")
-    tokens_in, cached = _input_tokens(usage)
+    tokens_in, cached, written = _input_tokens(usage)
     return Answer(
         output=clean(text),
         ttft_ms=ttft_ms,
         latency_ms=latency_ms,
         input_tokens=tokens_in,
         cached_tokens=cached,
+        written_tokens=written,
         output_tokens=parts.count(usage.get("output_tokens")),
         model=model,
         finish_reason=stop_reason,
@@ -179,14 +180,14 @@ def _failure(event: dict[str, Any], host: str) -> CallFailed:
     return failures.from_status(_STATUSES.get(code, 500), host, code=code)
 
 
-def _input_tokens(usage: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Return all tokens of the input and those read from the cache, which are among them.
+def _input_tokens(usage: dict[str, Any]) -> tuple[int | None, int | None, int | None]:
+    """Return all tokens of the input, and of these the ones read from and written to the cache.
 
     The dialect counts them apart: new ones, ones written to the cache, and ones read from it.
     """
     new = parts.count(usage.get("input_tokens"))
     if new is None:
-        return None, None
+        return None, None, None
     written = parts.count(usage.get("cache_creation_input_tokens")) or 0
     read = parts.count(usage.get("cache_read_input_tokens")) or 0
-    return parts.count(new + written + read), read
+    return parts.count(new + written + read), read, written

@@ -58,7 +58,8 @@ class Answer:
 
     `ttft_ms` is the time to the first *content* token, None where the answer came in one piece;
     `latency_ms` reaches to the last content byte. Both are from the request's start, on a
-    monotonic clock. Token counts are None where the server gave none.
+    monotonic clock. Token counts are None where the server gave none; those that a cache gave or
+    took are among the input's.
     """
 
     output: str
@@ -66,6 +67,7 @@ class Answer:
     latency_ms: float
     input_tokens: int | None = None
     cached_tokens: int | None = None
+    written_tokens: int | None = None
     output_tokens: int | None = None
     model: str = ""
     finish_reason: str = ""

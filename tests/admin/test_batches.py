@@ -110,6 +110,16 @@ class TestEndpoints:
 
         assert revealed(endpoint) == ("", {})
 
+    def test_a_provider_that_moves_elsewhere_never_gets_the_stored_key(
+        self, browser: Client, endpoint: ModelEndpoint
+    ) -> None:
+        send(browser, url_of(endpoint), self.FORM, provider="anthropic", base_url="")
+
+        page = browser.get(url_of(endpoint))
+        assert ModelEndpoint.objects.get().base_url == "https://api.anthropic.com/v1"
+        assert revealed(endpoint) == ("", {})
+        assert "the stored credentials were removed" in told(page)
+
     def test_parameters_that_are_not_shown_are_kept(
         self, browser: Client, endpoint: ModelEndpoint
     ) -> None:

@@ -57,6 +57,16 @@ def test_a_batch_is_started_with_what_it_needs(api: Api, body: dict[str, Any]) -
     assert Job.objects.filter(batch=shown["id"], status="pending").count() == 3
 
 
+def test_a_description_makes_no_experiment(api: Api, body: dict[str, Any]) -> None:
+    answer = api.create("batches", body | {"description": "nightly"})
+
+    assert answer.status_code == 202
+    shown = answer.json()
+    assert (shown["description"], shown["tracking_id"]) == ("nightly", "")
+    assert api.read("batches?type=regular").json()["count"] == 1
+    assert api.read("experiments").json()["count"] == 0
+
+
 def test_the_address_of_older_clients_starts_the_same(api: Api, body: dict[str, Any]) -> None:
     config = body | {"repeats": 2, "concurrency": 5, "tags": ["old"], "parameters": {"seed": 1}}
 

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from access.actors import Actor
 from access.models import AuditEvent
@@ -87,6 +88,37 @@ def test_an_experiment_is_estimated_with_what_it_would_bring(actor: Actor, api: 
 
     assert (told["calls"], told["input_tokens"], told["detects"]) == (2, 2 * 65, None)
     assert (Agent.objects.count(), Document.objects.count()) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"ephemeral_documents": {"urls": ["http://[::1"]}}, "ephemeral_documents.urls[0]"),
+        ({"is_ephemeral": False}, "ephemeral_documents"),
+        ({"expires_in_days": 3, "is_ephemeral": False}, "expires_in_days"),
+        ({"max_cost": "1"}, "max_cost"),
+        ({}, "is_ephemeral"),
+        ({"ephemeral_documents": {"inline": [{"content": "x"}] * 3}}, "ephemeral_documents"),
+    ],
+    ids=str,
+)
+def test_what_a_batch_refuses_its_estimate_refuses_alike(
+    change: dict[str, Any], field: str, actor: Actor, api: Api, settings: Settings
+) -> None:
+    settings.EVALSCHED_EXPERIMENT_MAX_DOCUMENTS = 2
+    settings.EVALSCHED_EXPERIMENT_MAX_PER_USER = 1 if change else 0
+    body = {
+        "model_id": make_endpoint(actor).name,
+        "is_ephemeral": True,
+        "ephemeral_documents": {"inline": [{"content": "x"}]},
+    } | change
+
+    refusals = [api.create(path, body) for path in ("batches", "batches/estimate")]
+
+    assert [refusal.status_code for refusal in refusals] == [400, 400]
+    batch, estimate = (refusal.json() for refusal in refusals)
+    assert list(batch["details"]) == [field]
+    assert (estimate["message"], estimate["details"]) == (batch["message"], batch["details"])
 
 
 def test_what_could_not_be_started_is_refused(actor: Actor, api: Api) -> None:

@@ -115,7 +115,20 @@ def test_a_batch_asks_an_agent_about_documents(actor: Actor, api: Api) -> None:
         ({"ephemeral_documents": {}}, "test_suite_id"),
         ({"ephemeral_documents": {"urls": [], "inline": []}}, "test_suite_id"),
         ({"is_ephemeral": False}, "ephemeral_agent"),
-        ({"ephemeral_documents": {"urls": ["ftp://example.org"]}}, "ephemeral_documents[0]"),
+        (
+            {
+                "ephemeral_documents": {
+                    "urls": ["https://example.org", "ftp://example.org"],
+                    "inline": [{"content": "x"}, {"content": "y"}],
+                }
+            },
+            "ephemeral_documents.urls[1]",
+        ),
+        ({"ephemeral_documents": {"urls": ["http://[::1"]}}, "ephemeral_documents.urls[0]"),
+        (
+            {"ephemeral_agent": {"name": "A", "model_id": "nobody"}},
+            "ephemeral_agent.model_id",
+        ),
     ],
 )
 def test_a_bad_experiment_is_refused_by_field_and_nothing_is_made(
@@ -129,6 +142,24 @@ def test_a_bad_experiment_is_refused_by_field_and_nothing_is_made(
     assert answer.status_code == 400, answer.content
     assert any(name.startswith(field) for name in answer.json()["details"]), answer.content
     assert (Batch.objects.count(), Agent.objects.count(), Document.objects.count()) == (0, 0, 0)
+
+
+def test_the_assertions_of_an_ephemeral_agent_are_blamed_where_they_stand(
+    actor: Actor, api: Api
+) -> None:
+    make_endpoint(actor, name="Demo")
+    model = make_endpoint(actor, name="Answers").name
+    for assertion, field in (
+        ({"type": "no"}, "ephemeral_agent.assertions[0].type"),
+        ({"type": "llm-rubric", "value": "x", "provider": "gone"}, "ephemeral_agent.assertions"),
+    ):
+        agent = {"name": "Trial", "model_id": model, "assertions": [assertion]}
+        body = experiment(actor, ephemeral_agent=agent)
+
+        for path in ("batches", "batches/estimate"):
+            answer = api.create(path, body)
+            assert answer.status_code == 400, answer.content
+            assert list(answer.json()["details"]) == [field]
 
 
 def test_a_tracking_id_is_explained_and_may_begin_with_dots(actor: Actor, api: Api) -> None:

@@ -54,6 +54,53 @@ def test_another_server_never_gets_the_stored_credentials(api: Api) -> None:
     assert given["api_key_configured"] is True
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"provider": "demo"},
+        {"provider": "demo", "base_url": "https://api.example.com/v1"},
+        {"provider": "anthropic", "base_url": ""},
+    ],
+)
+def test_a_provider_with_an_address_of_its_own_never_gets_the_stored_credentials(
+    change: dict[str, str], api: Api
+) -> None:
+    body = OPENAI | {"api_key": "sk-stored", "headers": {"X-Team": "stored"}}
+    path = f"models/{api.create('models', body).json()['id']}"
+
+    other = api.change(path, change).json()
+    last = api.change(path, {"provider": "anthropic"}).json()
+
+    for shown in (other, last):
+        assert (shown["api_key_configured"], shown["header_names"]) == (False, [])
+    assert last["base_url"] == "https://api.anthropic.com/v1"
+    stored = endpoints.connection(ModelEndpoint.objects.get())
+    assert (stored.api_key, stored.headers) == ("", {})
+
+
+def test_another_provider_of_the_same_server_keeps_the_credentials(api: Api) -> None:
+    path = f"models/{api.create('models', OPENAI | {'api_key': 'sk-stored'}).json()['id']}"
+
+    other = api.change(path, {"provider": "anthropic"}).json()
+
+    assert other["base_url"] == OPENAI["base_url"]
+    assert other["api_key_configured"] is True
+
+
+@pytest.mark.parametrize("field", ["requests_per_minute", "tokens_per_minute"])
+@pytest.mark.parametrize("limit", [0, -1, 2**31])
+def test_a_limit_is_at_least_one(field: str, limit: int, api: Api) -> None:
+    made = api.create("models", DEMO).json()
+
+    answers = [
+        api.create("models", DEMO | {"name": "Other", field: limit}),
+        api.change(f"models/{made['id']}", {field: limit}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert [list(answer.json()["details"]) for answer in answers] == [[field], [field]]
+
+
 def test_anthropics_address_need_not_be_known(api: Api) -> None:
     body = {"name": "A", "provider": "anthropic", "model": "claude-sonnet-4-5"}
 

@@ -17,6 +17,7 @@ from tests.clients import Api, with_key
 from tests.factories import (
     NOW,
     make_actor,
+    make_agent,
     make_batch,
     make_case_draft,
     make_endpoint,
@@ -109,6 +110,29 @@ def test_a_missing_judge_refuses_the_batch_with_a_sentence(actor: Actor) -> None
     assert field == "judge_model_id"
     assert "names no judge" in sentence
     assert "Give judge_model_id" in sentence
+
+
+@pytest.mark.parametrize(
+    ("assertion", "field"),
+    [
+        (RUBRIC, "judge_model_id"),
+        (RUBRIC | {"provider": "Nobody"}, "agent_id"),
+        (SIMILAR | {"provider": "Demo"}, "embedding_model_id"),
+    ],
+)
+def test_an_assertion_of_the_agent_is_not_put_down_to_the_suite(
+    assertion: dict[str, Any], field: str, actor: Actor
+) -> None:
+    make_endpoint(actor, name="Demo")
+    agent = make_agent(actor, name="Strict", assertions=[assertion])
+    suite = make_suite(actor, name="Demo questions")
+
+    with pytest.raises(Invalid) as caught:
+        make_batch(actor, suite=suite, endpoint=agent.endpoint, agent=agent)
+
+    ((blamed, (sentence,)),) = caught.value.details.items()
+    assert blamed == field
+    assert sentence.startswith("The agent 'Strict' has ")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from alerts.prices import Prices
 from batches.calls import Outcome
+from batches.claims import Claim
+from batches.grading import Graded
+from batches.outcomes import result_of
 from batches.providers import anthropic, anthropic_answers
 from batches.providers.base import Call, CallFailed, Endpoint, ErrorClass
 from tests.batches.test_calls import Waits, ask
+from tests.factories import make_case_draft
 from tests.servers_http.scripted import Asked, Reply, ScriptedServer
 
 USAGE = {"input_tokens": 20, "cache_creation_input_tokens": 3, "cache_read_input_tokens": 7}
@@ -67,6 +73,24 @@ def test_a_streamed_message_has_its_text_tokens_and_times(server: ScriptedServer
     assert answer.ttft_ms is not None
     # Thinking is no content: the fifth event is the first of it.
     assert 80 <= answer.ttft_ms < answer.latency_ms
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_what_a_cache_took_is_paid_at_its_own_price(server: ScriptedServer, streamed: bool) -> None:
+    message = {"type": "message", "content": [{"type": "text", "text": "x"}], "model": "claude-x"}
+    whole = message | {"usage": USAGE | {"output_tokens": 9}, "stop_reason": "end_turn"}
+    server.reply = lambda _: (
+        Reply.events(START, text("x"), ending(), STOP) if streamed else Reply.json(whole)
+    )
+    held = Prices(Decimal(3), Decimal(15), Decimal("0.3"), Decimal("3.75"))
+
+    outcome = asked_of(server)
+
+    assert outcome.answer is not None
+    assert (outcome.answer.cached_tokens, outcome.answer.written_tokens) == (7, 3)
+    result = result_of(Claim(1, 1, None), make_case_draft(), outcome, held, Graded())
+    # 20 at 3, 7 at 0.30, 3 at 3.75 and 9 at 15 USD per million.
+    assert result.cost == Decimal("0.00020835")
 
 
 def test_the_request_is_what_the_dialect_wants(server: ScriptedServer) -> None:

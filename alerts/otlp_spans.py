@@ -17,6 +17,7 @@ _STATUS_OK = 1
 _STATUS_ERROR = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_NS = 253_402_300_799 * 10**9
+_LONGEST_NS = int(traces.LONGEST_MS) * 10**6
 
 
 def flaw(raw: Any) -> str:
@@ -25,12 +26,16 @@ def flaw(raw: Any) -> str:
         return "A trace id is 16 bytes, not all of them 0."
     if len(raw.span_id) != _SPAN_ID_BYTES or not any(raw.span_id):
         return "A span id is 8 bytes, not all of them 0."
+    if not raw.start_time_unix_nano:
+        return "A span has no start."
     if not raw.end_time_unix_nano:
         return "A span has no end."
     if raw.end_time_unix_nano < raw.start_time_unix_nano:
         return "A span ended before it started."
     if raw.end_time_unix_nano > _LATEST_NS:
         return "A span ended after the year 9999."
+    if raw.end_time_unix_nano - raw.start_time_unix_nano > _LONGEST_NS:
+        return f"A span lasted longer than {traces.LONGEST_MS:,.0f} ms."
     return ""
 
 

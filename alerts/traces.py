@@ -19,6 +19,8 @@ TABLE = Trace._meta.db_table
 _FEW = 500
 # Of an attribute that is kept `truncated`.
 _KEPT_CHARACTERS = 4096
+# Of a span and of the time to its first token, in milliseconds: eleven days.
+LONGEST_MS = 1e9
 # What numeric(18, 12) holds.
 _MOST_COST = Decimal(1_000_000)
 # A million calls of it still add up within 64 bits.
@@ -131,7 +133,10 @@ def keep_days(now: datetime) -> None:
 
 
 def usable_cost(cost: Decimal) -> bool:
-    return cost.is_finite() and 0 <= cost < _MOST_COST
+    """Whether the cost can be kept. What is just below the most would be rounded up to it."""
+    if not cost.is_finite() or not 0 <= cost < _MOST_COST:
+        return False
+    return cost.quantize(_COST_PLACES) < _MOST_COST
 
 
 def usable_tokens(tokens: int) -> bool:

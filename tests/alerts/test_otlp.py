@@ -130,6 +130,8 @@ def test_garbage_is_undecodable(body: bytes, content_type: str) -> None:
         {"trace_id": b"\x01" * 8},
         {"trace_id": bytes(16)},
         {"end_time_unix_nano": 0},
+        {"start_time_unix_nano": 0},
+        {"latency_ms": 10**9 + 1},
         {"start_time_unix_nano": otlp_messages.nanoseconds(NOW) + 1},
         {"end_time_unix_nano": 2**64 - 1},
         {"end_time_unix_nano": 5, "start_time_unix_nano": 1},
@@ -416,6 +418,7 @@ def test_without_one_the_price_list_knows_the_cost() -> None:
         {"gen_ai.usage.cost": "much"},
         {"gen_ai.usage.cost": -1},
         {"gen_ai.usage.cost": float("inf")},
+        {"gen_ai.usage.cost": "999999.9999999999999"},
     ],
     ids=str,
 )
@@ -426,7 +429,7 @@ def test_an_unknown_cost_is_none(attributes: dict[str, Any]) -> None:
 def test_days_are_judged_by_the_end() -> None:
     now = datetime(2025, 1, 15, tzinfo=UTC)
     spans = [
-        otlp_messages.span(1, ended_at=now, latency_ms=40 * 24 * 3600 * 1000),
+        otlp_messages.span(1, ended_at=now, latency_ms=10 * 24 * 3600 * 1000),
         otlp_messages.span(2, ended_at=now - timedelta(days=40)),
         otlp_messages.span(3, ended_at=now + timedelta(days=10)),
     ]

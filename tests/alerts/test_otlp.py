@@ -245,6 +245,7 @@ def test_what_is_not_one_whole_gzip_stream_is_undecodable(body: bytes) -> None:
         ({"openinference.span.kind": "RETRIEVER"}, "retrieval"),
         ({"openinference.span.kind": "GUARDRAIL"}, "guardrail"),
         ({"llm.request.type": "completion"}, "completion"),
+        ({"llm.request.type": "embedding"}, "embeddings"),
         ({"traceloop.span.kind": "workflow"}, "workflow"),
         ({}, "my span"),
     ],
@@ -367,6 +368,8 @@ def test_cached_tokens_are_part_of_the_input() -> None:
         ({"gen_ai.operation.name": "chat"}, True),
         ({"gen_ai.operation.name": "generate_content"}, True),
         ({"openinference.span.kind": "LLM"}, True),
+        ({"llm.request.type": "embedding"}, True),
+        ({"llm.request.type": "rerank"}, True),
         ({"gen_ai.operation.name": "invoke_agent"}, False),
         ({"gen_ai.operation.name": "invoke_workflow"}, False),
         ({"openinference.span.kind": "CHAIN"}, False),
@@ -406,6 +409,23 @@ def test_without_one_the_price_list_knows_the_cost() -> None:
     )
 
     assert (span.cost, span.cost_source) == (Decimal("0.002875"), "price_list")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"gen_ai.operation.name": "embeddings"}, {"llm.request.type": "embedding"}],
+    ids=str,
+)
+def test_embeddings_cost_what_their_input_costs(named: dict[str, Any]) -> None:
+    """0.02 USD per million; the list has no price of output that never is."""
+    span = read(
+        attributes=named
+        | {"gen_ai.provider.name": "openai", "gen_ai.response.model": "text-embedding-3-small"}
+        | {"gen_ai.usage.input_tokens": 100_000}
+    )
+
+    assert (span.input_tokens, span.total_tokens) == (100_000, 100_000)
+    assert (span.cost, span.cost_source) == (Decimal("0.002"), "price_list")
 
 
 @pytest.mark.parametrize(

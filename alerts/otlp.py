@@ -78,8 +78,16 @@ def decode(body: bytes, content_type: str, *, now: datetime) -> Decoded:
 
     Raises:
         Undecodable: with a sentence.
+        TooLarge: they are too many.
     """
     request = _of_json(body) if content_type == JSON else _of_protobuf(body)
+    traces.refuse_many(
+        sum(
+            len(scope_spans.spans)
+            for resource_spans in request.resource_spans
+            for scope_spans in resource_spans.scope_spans
+        )
+    )
     decoded = Decoded()
     bounds = traces.span_of_days(now)
     for resource_spans in request.resource_spans:

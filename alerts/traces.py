@@ -3,7 +3,7 @@
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -11,12 +11,17 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import connection
 
+from access.errors import TooLarge
 from alerts import conventions, partitions
 from alerts.trace_models import Trace, TraceSource, TraceStatus
 
 TABLE = Trace._meta.db_table
 # Beyond this many a COPY into a temporary table costs less than arrays.
 _FEW = 500
+# One statement for more of them would take long, and hold them all in memory once more.
+_CHUNK = 5_000
+# Of one request: they take a few seconds, where the web's requests have ten.
+MOST_SPANS = 25_000
 # Of an attribute that is kept `truncated`.
 _KEPT_CHARACTERS = 4096
 # Of a span and of the time to its first token, in milliseconds: eleven days.
@@ -101,23 +106,39 @@ def store(
     Call it in a transaction; the spans' ends must lie within `span_of_days`. The API's role may not
     COPY under row-level security, so many spans go through a temporary table.
     """
-    if not spans:
-        return 0
     head: list[Any] = [project_id, user_id, now, source]
-    rows = [fit(span) for span in spans]
+    stored = 0
     with connection.cursor() as cursor:
-        if len(rows) <= _FEW:
-            cursor.execute(_UNNEST, [*head, *map(list, zip(*rows, strict=True))])
-        else:
-            cursor.execute(f"CREATE TEMP TABLE new_spans ({_NEW_SPANS}) ON COMMIT DROP")
-            with cursor.copy("COPY new_spans FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-            cursor.execute(_FROM_COPY, head)
-        stored: int = cursor.fetchone()[0]
-        if len(rows) > _FEW:
-            cursor.execute("DROP TABLE new_spans")
+        for start in range(0, len(spans), _CHUNK):
+            rows = [fit(span) for span in spans[start : start + _CHUNK]]
+            if len(rows) <= _FEW:
+                cursor.execute(_UNNEST, [*head, *map(list, zip(*rows, strict=True))])
+            else:
+                _copy(cursor, rows)
+                cursor.execute(_FROM_COPY, head)
+            stored += cursor.fetchone()[0]
+            if len(rows) > _FEW:
+                cursor.execute("DROP TABLE new_spans")
     return stored
+
+
+def _copy(cursor: Any, rows: Iterable[tuple[Any, ...]]) -> None:
+    cursor.execute(f"CREATE TEMP TABLE new_spans ({_NEW_SPANS}) ON COMMIT DROP")
+    with cursor.copy("COPY new_spans FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def refuse_many(count: int) -> None:
+    """Refuse more spans than a request may bring.
+
+    Raises:
+        TooLarge: naming how many those are.
+    """
+    if count > MOST_SPANS:
+        raise TooLarge(
+            f"These are {count:,} spans; a request takes {MOST_SPANS:,}. Send fewer at a time."
+        )
 
 
 def span_of_days(now: datetime) -> tuple[datetime, datetime]:

@@ -17,7 +17,9 @@ pytestmark = pytest.mark.django_db
 MANY = traces._FEW + 1
 
 
-@pytest.mark.parametrize("count", [3, MANY], ids=["by arrays", "by copy"])
+@pytest.mark.parametrize(
+    "count", [3, MANY, traces._CHUNK + 3], ids=["by arrays", "by copy", "by both, one after another"]
+)
 def test_spans_are_stored_once(count: int, actor: Actor) -> None:
     spans = [make_span(number) for number in range(count)]
 

@@ -22,6 +22,7 @@ from pytest_django import Settings
 
 from access import clock
 from access.actors import Actor
+from alerts import traces
 from alerts.models import Trace
 from alerts.otlp import JSON, PROTOBUF
 from tests.alerts import otlp_messages
@@ -143,6 +144,23 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read_as_spans(
     settings.EVALSCHED_MAX_BODY_TRACES_BYTES = 100
 
     assert _export(exporter, otlp_messages.protobuf(*_spans())).status_code == 413
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+def test_more_spans_than_a_request_may_bring_are_refused_for_good(
+    content_type: str, exporter: Api, actor: Actor
+) -> None:
+    """The database would take too long over them, and a 503 is sent again for ever."""
+    span = otlp_messages.span(1, ended_at=clock.database_now())
+    encode = otlp_messages.protobuf if content_type == PROTOBUF else otlp_messages.as_json
+
+    answer = _export(exporter, encode(*[span] * (traces.MOST_SPANS + 1)), content_type)
+
+    assert answer.status_code == 413
+    said = _status_of(answer)[1] if content_type == PROTOBUF else answer.json()["message"]
+    assert "25,001 spans; a request takes 25,000" in said
+    assert _stored(actor) == 0
 
 
 @pytest.mark.django_db

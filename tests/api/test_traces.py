@@ -8,6 +8,7 @@ from pytest_django import Settings
 
 from access import clock
 from access.actors import Actor
+from alerts import traces
 from alerts.models import Trace
 from tests.clients import Api, with_key
 from tests.factories import NOW, make_actor, make_span, store_spans
@@ -247,6 +248,15 @@ def test_a_body_may_be_as_large_as_the_setting_says(program: Api, settings: Sett
 
     assert program.create(PATH, LEAST).status_code == 201
     assert program.create(PATH, [LEAST] * 5).status_code == 413
+
+
+def test_a_list_may_be_as_long_as_what_exporters_send(program: Api, actor: Actor) -> None:
+    answer = program.create(PATH, [LEAST] * (traces.MOST_SPANS + 1))
+
+    assert answer.status_code == 413
+    assert answer.json()["error"] == "payload_too_large"
+    assert "a request takes 25,000" in answer.json()["message"]
+    assert not Trace.objects.filter(project=actor.project).exists()
 
 
 def test_reports_have_a_limit_of_their_own(program: Api, settings: Settings) -> None:

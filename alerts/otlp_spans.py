@@ -22,10 +22,18 @@ _LONGEST_NS = int(traces.LONGEST_MS) * 10**6
 
 def flaw(raw: Any) -> str:
     """Return why the span cannot be kept, or an empty text."""
+    return _flaw_of_ids(raw) or _flaw_of_times(raw)
+
+
+def _flaw_of_ids(raw: Any) -> str:
     if len(raw.trace_id) != _TRACE_ID_BYTES or not any(raw.trace_id):
         return "A trace id is 16 bytes, not all of them 0."
     if len(raw.span_id) != _SPAN_ID_BYTES or not any(raw.span_id):
         return "A span id is 8 bytes, not all of them 0."
+    return ""
+
+
+def _flaw_of_times(raw: Any) -> str:
     if not raw.start_time_unix_nano:
         return "A span has no start."
     if not raw.end_time_unix_nano:

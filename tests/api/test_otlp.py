@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -231,6 +231,20 @@ def test_a_bug_is_told_as_one(exporter: Api, monkeypatch: pytest.MonkeyPatch) ->
 
     assert (answer.status_code, _status_of(answer)[0]) == (500, 13)
     assert "division" not in _status_of(answer)[1]
+
+
+@pytest.mark.django_db
+def test_a_span_of_a_day_that_is_not_there_yet_costs_no_other(exporter: Api, actor: Actor) -> None:
+    spans = _spans(2)
+    now = clock.database_now()
+    spans[1] = otlp_messages.span(2, ended_at=now - timedelta(days=1))
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE alerts_trace_{now - timedelta(days=1):%Y%m%d}")
+
+    answer = _export(exporter, otlp_messages.protobuf(*spans))
+
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert _stored(actor) == 2
 
 
 @pytest.mark.django_db

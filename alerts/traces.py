@@ -125,7 +125,7 @@ def store(
 
 
 def _make_missing(days: set[date]) -> None:
-    """Make the days that no sweep has made yet: since the retention was raised, or sweeps failed."""
+    """Make the days that no sweep has made: since the retention was raised, or as sweeps failed."""
     missing = days - partitions.days_of(TABLE) if days else days
     if missing:
         with isolation.as_owner():

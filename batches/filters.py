@@ -7,7 +7,7 @@ import django_filters
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from access.api.filters import YesOrNo
+from access.api.filters import Instant, YesOrNo
 from batches.experiments import STATUSES
 from batches.models import (
     Agent,
@@ -40,7 +40,7 @@ class BatchFilter(django_filters.FilterSet):
     include_expired = YesOrNo(method="by_expiry")
     user_id = django_filters.UUIDFilter()
     tracking_id = django_filters.CharFilter(max_length=64)
-    expires_before = django_filters.IsoDateTimeFilter(field_name="expires_at", lookup_expr="lt")
+    expires_before = Instant(field_name="expires_at", lookup_expr="lt")
     status = django_filters.ChoiceFilter(choices=BatchStatus.choices)
     test_suite_id = django_filters.UUIDFilter(field_name="suite_id")
     model_id = ByEndpoint(max_length=200)

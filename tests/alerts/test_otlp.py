@@ -215,6 +215,12 @@ def test_gzip_of_several_members_is_what_they_hold_in_turn() -> None:
         otlp.decompress(body, 249_999)
 
 
+def test_gzip_that_holds_much_more_than_its_size_comes_back_whole() -> None:
+    text = bytes(5 * MIB) + b"the end"
+
+    assert otlp.decompress(gzip.compress(text), 6 * MIB) == text
+
+
 @pytest.mark.parametrize("honest", [True, False], ids=["honest about it", "lying about it"])
 def test_a_bomb_is_refused(honest: bool) -> None:
     bomb = gzip.compress(bytes(200 * MIB), compresslevel=9)

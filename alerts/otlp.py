@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.protobuf import json_format
@@ -44,14 +44,18 @@ class Oversized(Exception):
 
 @dataclass
 class Decoded:
-    """The spans that can be kept, and why the others cannot."""
+    """The spans that can be kept, why the others cannot, and what was left out of those kept."""
 
     spans: list[Span] = field(default_factory=list)
     rejected: int = 0
+    # Sentences, and how many spans each is about.
     reasons: dict[str, int] = field(default_factory=dict)
 
     def reject(self, reason: str) -> None:
         self.rejected += 1
+        self.remark(reason)
+
+    def remark(self, reason: str) -> None:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
 
@@ -120,9 +124,12 @@ def decode(body: bytes, content_type: str, *, now: datetime) -> Decoded:
 
 
 def answer(content_type: str, decoded: Decoded) -> bytes:
-    """Return the body of a 200: empty where all spans were taken."""
+    """Return the body of a 200: empty where all spans were taken as they were.
+
+    None rejected and a message beside is a warning.
+    """
     response = ExportTraceServiceResponse()
-    if decoded.rejected:
+    if decoded.reasons:
         reasons = sorted(decoded.reasons.items(), key=lambda item: -item[1])
         text = " ".join(f"{reason} ({count})" for reason, count in reasons)
         response.partial_success.CopyFrom(
@@ -211,6 +218,10 @@ def _take(raw: Any, service: str, bounds: tuple[datetime, datetime], decoded: De
         return
     ended = otlp_spans.instant(raw.end_time_unix_nano)
     if not bounds[0] <= ended < bounds[1]:
-        decoded.reject(f"A span ended before {bounds[0]:%Y-%m-%d} or after today.")
+        last = bounds[1] - timedelta(days=1)
+        decoded.reject(f"A span ended before {bounds[0]:%Y-%m-%d} or after {last:%Y-%m-%d}.")
         return
-    decoded.spans.append(otlp_spans.span(raw, service, ended))
+    span, left_out = otlp_spans.span(raw, service, ended)
+    decoded.spans.append(span)
+    if left_out:
+        decoded.remark(left_out)

@@ -329,6 +329,20 @@ def test_the_time_to_the_first_token_is_in_milliseconds(
     assert read(latency_ms=100, attributes=attributes).ttft_ms == pytest.approx(ttft_ms)
 
 
+@pytest.mark.parametrize(("seconds", "remarks"), [(0.025, 0), (-0.1, 1), (0.2, 1)])
+def test_a_first_token_outside_of_its_span_is_warned_of(seconds: float, remarks: int) -> None:
+    sent = otlp_messages.span(attributes={"gen_ai.response.time_to_first_chunk": seconds})
+
+    decoded = otlp.decode(otlp_messages.protobuf(sent), PROTOBUF, now=NOW)
+
+    said = ExportTraceServiceResponse.FromString(otlp.answer(PROTOBUF, decoded)).partial_success
+    assert (len(decoded.spans), said.rejected_spans) == (1, 0)
+    assert said.error_message.count("first token lies outside of its span") == remarks
+    assert json.loads(otlp.answer(JSON, decoded)) == (
+        {"partialSuccess": {"errorMessage": said.error_message}} if remarks else {}
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "attributes", "status", "error_type"),
     [
@@ -478,3 +492,16 @@ def test_days_are_judged_by_the_end() -> None:
 
     assert [int(span.span_id, 16) for span in decoded.spans] == [1]
     assert decoded.rejected == 2
+
+
+def test_days_that_are_taken_are_named_as_they_are() -> None:
+    beyond = datetime(2025, 1, 18, tzinfo=UTC)
+    spans = [
+        otlp_messages.span(1, ended_at=beyond - timedelta(seconds=1)),
+        otlp_messages.span(2, ended_at=beyond),
+    ]
+
+    decoded = otlp.decode(otlp_messages.protobuf(*spans), PROTOBUF, now=NOW)
+
+    assert len(decoded.spans) == 1
+    assert list(decoded.reasons) == ["A span ended before 2025-01-13 or after 2025-01-17."]

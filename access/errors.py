@@ -54,6 +54,13 @@ class Conflict(Refusal):
     type = "conflict"
 
 
+class TooLarge(Refusal):
+    """The request holds more than is taken at a time. Send it in parts."""
+
+    status_code = 413
+    type = "payload_too_large"
+
+
 class RateLimited(Refusal):
     """Too many requests. Wait `retry_after` seconds."""
 

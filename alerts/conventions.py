@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Counted up when a row of the table changes, so that one can tell what old rows were read with.
-VERSION = 1
+VERSION = 2
 
 OPERATION = ("gen_ai.operation.name", "openinference.span.kind", "llm.request.type")
 WORKFLOW_KIND = "traceloop.span.kind"
@@ -74,6 +74,8 @@ _KINDS = {
     "agent": "invoke_agent",
     "retriever": "retrieval",
 }
+# Of the other conventions: OpenLLMetry says it so, and OpenTelemetry otherwise.
+_SPELLINGS = {"embedding": "embeddings"}
 # Each stands for one call of a model. All others repeat what their children have used.
 MODEL_CALLS = frozenset(
     {"chat", "completion", "text_completion", "generate_content", "embeddings", "rerank"}
@@ -106,7 +108,8 @@ def operation_of(attributes: Mapping[str, Any], span_name: str) -> tuple[str, bo
         value = attributes.get(name)
         if isinstance(value, str) and value:
             kind = value.lower()
-            return (_KINDS.get(kind, kind) if name == "openinference.span.kind" else kind), True
+            kinds = _KINDS if name == "openinference.span.kind" else _SPELLINGS
+            return kinds.get(kind, kind), True
     return span_name.lower(), False
 
 

@@ -8,7 +8,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.protobuf import json_format
@@ -27,6 +27,11 @@ JSON = "application/json"
 
 # An answer must stay under 4 MiB with its text; nobody reads more than this.
 _LONGEST_MESSAGE = 1000
+# Bytes at a time, of compressed data and of what it holds.
+_PIECE = 64 * 1024
+_INFLATED = 1024 * 1024
+# Of a gzip file; each costs some microseconds, however little it holds.
+_MOST_MEMBERS = 1_000
 
 
 class Undecodable(Exception):
@@ -39,38 +44,58 @@ class Oversized(Exception):
 
 @dataclass
 class Decoded:
-    """The spans that can be kept, and why the others cannot."""
+    """The spans that can be kept, why the others cannot, and what was left out of those kept."""
 
     spans: list[Span] = field(default_factory=list)
     rejected: int = 0
+    # Sentences, and how many spans each is about.
     reasons: dict[str, int] = field(default_factory=dict)
 
     def reject(self, reason: str) -> None:
         self.rejected += 1
+        self.remark(reason)
+
+    def remark(self, reason: str) -> None:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
 
 def decompress(data: bytes, limit: int) -> bytes:
-    """Return what gzip'd `data` holds, of at most `limit` bytes.
+    """Return what gzip'd `data` holds, of at most `limit` bytes; it may have several members.
 
     Raises:
         Undecodable: it is not gzip, or its end is missing.
         Oversized: it holds more.
     """
-    # An honest end says the length, so that an honest bomb costs nothing.
-    if len(data) > 4 and int.from_bytes(data[-4:], "little") > limit:  # noqa: PLR2004
-        raise Oversized
+    # Of an honest bomb the end says the length: that nothing of it is kept leaves the memory flat.
+    kept = int.from_bytes(data[-4:], "little") <= limit
     # 31: gzip with its header, and nothing else.
-    inflating = zlib.decompressobj(31)
+    inflating, members = zlib.decompressobj(31), 1
+    texts, left = [], limit
+    # In pieces, as what lies behind the part that was inflated is copied each time.
+    for start in range(0, len(data), _PIECE):
+        rest = data[start : start + _PIECE]
+        while rest:
+            if inflating.eof:
+                inflating, members = zlib.decompressobj(31), members + 1
+            text = _inflated(inflating, rest, min(left + 1, _INFLATED))
+            left -= len(text)
+            if left < 0:
+                raise Oversized
+            if members > _MOST_MEMBERS:
+                raise Undecodable(f"The body is more than {_MOST_MEMBERS:,} gzip streams.")
+            if kept:
+                texts.append(text)
+            rest = inflating.unused_data or inflating.unconsumed_tail
+    if not inflating.eof:
+        raise Undecodable("The body is not one whole gzip stream, or several.")
+    return b"".join(texts)
+
+
+def _inflated(inflating: "zlib._Decompress", data: bytes, most: int) -> bytes:
     try:
-        text = inflating.decompress(data, limit + 1)
+        return inflating.decompress(data, most)
     except zlib.error as error:
         raise Undecodable(f"The body is not gzip: {error}.") from None
-    if len(text) > limit:
-        raise Oversized
-    if not inflating.eof or inflating.unused_data:
-        raise Undecodable("The body is not one whole gzip stream.")
-    return text
 
 
 def decode(body: bytes, content_type: str, *, now: datetime) -> Decoded:
@@ -78,8 +103,16 @@ def decode(body: bytes, content_type: str, *, now: datetime) -> Decoded:
 
     Raises:
         Undecodable: with a sentence.
+        TooLarge: they are too many.
     """
     request = _of_json(body) if content_type == JSON else _of_protobuf(body)
+    traces.refuse_many(
+        sum(
+            len(scope_spans.spans)
+            for resource_spans in request.resource_spans
+            for scope_spans in resource_spans.scope_spans
+        )
+    )
     decoded = Decoded()
     bounds = traces.span_of_days(now)
     for resource_spans in request.resource_spans:
@@ -91,9 +124,12 @@ def decode(body: bytes, content_type: str, *, now: datetime) -> Decoded:
 
 
 def answer(content_type: str, decoded: Decoded) -> bytes:
-    """Return the body of a 200: empty where all spans were taken."""
+    """Return the body of a 200: empty where all spans were taken as they were.
+
+    None rejected and a message beside is a warning.
+    """
     response = ExportTraceServiceResponse()
-    if decoded.rejected:
+    if decoded.reasons:
         reasons = sorted(decoded.reasons.items(), key=lambda item: -item[1])
         text = " ".join(f"{reason} ({count})" for reason, count in reasons)
         response.partial_success.CopyFrom(
@@ -182,6 +218,10 @@ def _take(raw: Any, service: str, bounds: tuple[datetime, datetime], decoded: De
         return
     ended = otlp_spans.instant(raw.end_time_unix_nano)
     if not bounds[0] <= ended < bounds[1]:
-        decoded.reject(f"A span ended before {bounds[0]:%Y-%m-%d} or after today.")
+        last = bounds[1] - timedelta(days=1)
+        decoded.reject(f"A span ended before {bounds[0]:%Y-%m-%d} or after {last:%Y-%m-%d}.")
         return
-    decoded.spans.append(otlp_spans.span(raw, service, ended))
+    span, left_out = otlp_spans.span(raw, service, ended)
+    decoded.spans.append(span)
+    if left_out:
+        decoded.remark(left_out)

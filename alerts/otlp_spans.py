@@ -16,25 +16,40 @@ _SPAN_ID_BYTES = 8
 _STATUS_OK = 1
 _STATUS_ERROR = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OUTSIDE = "A time to the first token lies outside of its span and was left out."
 _LATEST_NS = 253_402_300_799 * 10**9
+_LONGEST_NS = int(traces.LONGEST_MS) * 10**6
 
 
 def flaw(raw: Any) -> str:
     """Return why the span cannot be kept, or an empty text."""
+    return _flaw_of_ids(raw) or _flaw_of_times(raw)
+
+
+def _flaw_of_ids(raw: Any) -> str:
     if len(raw.trace_id) != _TRACE_ID_BYTES or not any(raw.trace_id):
         return "A trace id is 16 bytes, not all of them 0."
     if len(raw.span_id) != _SPAN_ID_BYTES or not any(raw.span_id):
         return "A span id is 8 bytes, not all of them 0."
+    return ""
+
+
+def _flaw_of_times(raw: Any) -> str:
+    if not raw.start_time_unix_nano:
+        return "A span has no start."
     if not raw.end_time_unix_nano:
         return "A span has no end."
     if raw.end_time_unix_nano < raw.start_time_unix_nano:
         return "A span ended before it started."
     if raw.end_time_unix_nano > _LATEST_NS:
         return "A span ended after the year 9999."
+    if raw.end_time_unix_nano - raw.start_time_unix_nano > _LONGEST_NS:
+        return f"A span lasted longer than {traces.LONGEST_MS:,.0f} ms."
     return ""
 
 
-def span(raw: Any, service: str, ended: datetime) -> Span:
+def span(raw: Any, service: str, ended: datetime) -> tuple[Span, str]:
+    """Return the span, and a sentence where something it says cannot be and was left out."""
     attributes = {item.key: value_of(item.value) for item in raw.attributes}
     if service:
         attributes.setdefault("service.name", service)
@@ -45,10 +60,12 @@ def span(raw: Any, service: str, ended: datetime) -> Span:
     if conventions.is_model_call(operation, named, model):
         usage = _usage(attributes, provider, model, ended)
     latency_ms = (raw.end_time_unix_nano - raw.start_time_unix_nano) / 1e6
+    ttft_ms = _ttft_ms(raw, attributes)
+    within = ttft_ms is None or 0 <= ttft_ms <= latency_ms + 1
     failed = _failed(raw, attributes)
     if raw.status.message:
         attributes.setdefault("otel.status_message", raw.status.message)
-    return Span(
+    made = Span(
         trace_id=raw.trace_id.hex(),
         span_id=raw.span_id.hex(),
         parent_span_id=raw.parent_span_id.hex(),
@@ -60,7 +77,7 @@ def span(raw: Any, service: str, ended: datetime) -> Span:
         status=TraceStatus.ERROR if failed else TraceStatus.SUCCESS,
         error_type=_error_type(raw, attributes) if failed else "",
         latency_ms=latency_ms,
-        ttft_ms=_ttft_ms(raw, attributes, latency_ms),
+        ttft_ms=ttft_ms if within else None,
         input_tokens=usage.input,
         cached_tokens=usage.cached,
         output_tokens=usage.output,
@@ -71,6 +88,7 @@ def span(raw: Any, service: str, ended: datetime) -> Span:
         ended_at=ended,
         attributes=attributes,
     )
+    return made, "" if within else _OUTSIDE
 
 
 _PLAIN = frozenset({"string_value", "int_value", "double_value", "bool_value"})
@@ -108,16 +126,11 @@ def _error_type(raw: Any, attributes: Mapping[str, Any]) -> str:
     return "_OTHER"
 
 
-def _ttft_ms(raw: Any, attributes: Mapping[str, Any], latency_ms: float) -> float | None:
-    """Return the time to the first token; None where it lies outside of the call."""
-    found: float | None = None
+def _ttft_ms(raw: Any, attributes: Mapping[str, Any]) -> float | None:
     for name, factor in conventions.TTFT:
         if (given := _number(attributes.get(name))) is not None:
-            found = given * factor
-            break
-    else:
-        found = _since_start(raw, attributes.get(conventions.COMPLETION_START))
-    return found if found is not None and 0 <= found <= latency_ms + 1 else None
+            return given * factor
+    return _since_start(raw, attributes.get(conventions.COMPLETION_START))
 
 
 def _since_start(raw: Any, given: Any) -> float | None:

@@ -55,10 +55,7 @@ def days_of(table: str) -> set[date]:
             " WHERE inhparent = %s::regclass",
             [f'"{table}"'],
         )
-        return {
-            datetime.strptime(row[0], "%Y%m%d").replace(tzinfo=UTC).date()
-            for row in cursor.fetchall()
-        }
+        return {date.fromisoformat(row[0]) for row in cursor.fetchall()}
 
 
 def _name(table: str, day: date) -> str:

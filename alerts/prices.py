@@ -88,13 +88,14 @@ def priced(
     """Return the cost with the prices it was made with, or with the reason why it is unknown.
 
     `input_tokens` include those that were read from a cache and those that were written into one.
+    Where there is no output, as of embeddings, its price need not be known.
     """
-    if prices.input is None or prices.output is None:
+    if prices.input is None or (prices.output is None and output_tokens != 0):
         return Priced(None, unknown_because=prices.unknown_because or "The price is unknown.")
     if input_tokens is None or output_tokens is None:
         return Priced(None, unknown_because="The server did not say how many tokens it counted.")
     held = prices.of_input(input_tokens)
-    if held.input is None or held.output is None:
+    if held.input is None or (held.output is None and output_tokens):
         return Priced(None, unknown_because="The price of inputs as long as this is unknown.")
     cached = min(cached_tokens, input_tokens)
     written = min(written_tokens, input_tokens - cached)
@@ -104,7 +105,7 @@ def priced(
         (input_tokens - cached - written) * held.input
         + cached * cached_price
         + written * written_price
-        + output_tokens * held.output
+        + output_tokens * (held.output or 0)
     )
     return Priced(total / _MILLION, held)
 
@@ -146,13 +147,13 @@ def _listed(model: str, base_url: str | None, provider: str | None, at: datetime
         why = "This model is also paid by the request; set the endpoint's prices."
         return Prices(None, None, source="list", unknown_because=why)
     base = _table(found, 0)
+    why = ""
     if base.input is None or base.output is None:
         why = "The price list has no price per token for this model; set the endpoint's prices."
-        return replace(base, unknown_because=why)
     parts = (found.input_mtok, found.output_mtok, found.cache_read_mtok, found.cache_write_mtok)
     starts = sorted({tier.start for price in parts for tier in getattr(price, "tiers", ())})
     above = tuple((start, _table(found, start + 1)) for start in starts)
-    return replace(base, above=above)
+    return replace(base, above=above, unknown_because=why)
 
 
 def _table(found: Any, input_tokens: int) -> Prices:

@@ -10,10 +10,10 @@ from typing import Any
 from access.errors import Invalid
 from alerts import traces
 from alerts.trace_models import TraceStatus
-from alerts.traces import Span
+from alerts.traces import LONGEST_MS, Span
 
 _LONGEST_ID = 64
-_LONGEST_LATENCY_MS = 1e9
+_LONGEST = timedelta(milliseconds=LONGEST_MS)
 
 
 def span(raw: object, *, now: datetime) -> Span:
@@ -28,6 +28,15 @@ def span(raw: object, *, now: datetime) -> Span:
     if not isinstance(raw, dict):
         raise Invalid("A trace is a JSON object.")
     reader = _Reader(raw)
+    latency, started, ended = _times(reader, now)
+    found = _filled(reader, latency, started, ended)
+    if reader.complaints:
+        raise Invalid(_sentence(reader.complaints), reader.complaints)
+    return found
+
+
+def _times(reader: "_Reader", now: datetime) -> tuple[float, datetime, datetime]:
+    """Return latency, start and end; what was not reported follows from the rest."""
     latency = reader.number("latency_ms")
     started, ended = reader.instant("started_at"), reader.instant("ended_at")
     if latency is None and started and ended and started <= ended:
@@ -36,15 +45,20 @@ def span(raw: object, *, now: datetime) -> Span:
         reader.complain("latency_ms", "This field is required, unless both times are given.")
     if started and ended and ended < started:
         reader.complain("ended_at", "This lies before started_at.")
+    if started and ended and ended - started > _LONGEST:
+        reader.complain("started_at", f"This lies more than {LONGEST_MS:,.0f} ms before ended_at.")
     length = timedelta(milliseconds=latency or 0)
-    ended = ended or (started + length if started else now)
+    try:
+        ended = ended or (started + length if started else now)
+        started = started or ended - length
+    except OverflowError:
+        reader.complain("started_at" if started else "ended_at", "This is out of range.")
+        return 0.0, now, now
     first, beyond = traces.span_of_days(now)
     if not first <= ended < beyond:
-        reader.complain("ended_at", f"Spans are taken from {first:%Y-%m-%d} to {beyond:%Y-%m-%d}.")
-    found = _filled(reader, latency or 0.0, started or ended - length, ended)
-    if reader.complaints:
-        raise Invalid(_sentence(reader.complaints), reader.complaints)
-    return found
+        last = beyond - timedelta(days=1)
+        reader.complain("ended_at", f"Spans are taken from {first:%Y-%m-%d} to {last:%Y-%m-%d}.")
+    return latency or 0.0, started, ended
 
 
 def _filled(reader: "_Reader", latency: float, started: datetime, ended: datetime) -> Span:
@@ -123,8 +137,8 @@ class _Reader:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.complain(name, "This is a number of milliseconds.")
-        elif not 0 <= value <= _LONGEST_LATENCY_MS or math.isnan(value):
-            self.complain(name, f"This lies between 0 and {_LONGEST_LATENCY_MS:,.0f}.")
+        elif not 0 <= value <= LONGEST_MS or math.isnan(value):
+            self.complain(name, f"This lies between 0 and {LONGEST_MS:,.0f}.")
         else:
             return float(value)
         return None

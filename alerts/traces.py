@@ -3,22 +3,30 @@
 import json
 import math
 import uuid
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection
 
+from access import isolation
+from access.errors import TooLarge
 from alerts import conventions, partitions
 from alerts.trace_models import Trace, TraceSource, TraceStatus
 
 TABLE = Trace._meta.db_table
 # Beyond this many a COPY into a temporary table costs less than arrays.
 _FEW = 500
+# One statement for more of them would take long, and hold them all in memory once more.
+_CHUNK = 5_000
+# Of one request: they take a few seconds, where the web's requests have ten.
+MOST_SPANS = 25_000
 # Of an attribute that is kept `truncated`.
 _KEPT_CHARACTERS = 4096
+# Of a span and of the time to its first token, in milliseconds: eleven days.
+LONGEST_MS = 1e9
 # What numeric(18, 12) holds.
 _MOST_COST = Decimal(1_000_000)
 # A million calls of it still add up within 64 bits.
@@ -99,23 +107,48 @@ def store(
     Call it in a transaction; the spans' ends must lie within `span_of_days`. The API's role may not
     COPY under row-level security, so many spans go through a temporary table.
     """
-    if not spans:
-        return 0
+    _make_missing({span.ended_at.astimezone(UTC).date() for span in spans})
     head: list[Any] = [project_id, user_id, now, source]
-    rows = [fit(span) for span in spans]
+    stored = 0
     with connection.cursor() as cursor:
-        if len(rows) <= _FEW:
-            cursor.execute(_UNNEST, [*head, *map(list, zip(*rows, strict=True))])
-        else:
-            cursor.execute(f"CREATE TEMP TABLE new_spans ({_NEW_SPANS}) ON COMMIT DROP")
-            with cursor.copy("COPY new_spans FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-            cursor.execute(_FROM_COPY, head)
-        stored: int = cursor.fetchone()[0]
-        if len(rows) > _FEW:
-            cursor.execute("DROP TABLE new_spans")
+        for start in range(0, len(spans), _CHUNK):
+            rows = [fit(span) for span in spans[start : start + _CHUNK]]
+            if len(rows) <= _FEW:
+                cursor.execute(_UNNEST, [*head, *map(list, zip(*rows, strict=True))])
+            else:
+                _copy(cursor, rows)
+                cursor.execute(_FROM_COPY, head)
+            stored += cursor.fetchone()[0]
+            if len(rows) > _FEW:
+                cursor.execute("DROP TABLE new_spans")
     return stored
+
+
+def _make_missing(days: set[date]) -> None:
+    """Make the days that no sweep has made: since the retention was raised, or as sweeps failed."""
+    missing = days - partitions.days_of(TABLE) if days else days
+    if missing:
+        with isolation.as_owner():
+            partitions.make(TABLE, sorted(missing))
+
+
+def _copy(cursor: Any, rows: Iterable[tuple[Any, ...]]) -> None:
+    cursor.execute(f"CREATE TEMP TABLE new_spans ({_NEW_SPANS}) ON COMMIT DROP")
+    with cursor.copy("COPY new_spans FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def refuse_many(count: int) -> None:
+    """Refuse more spans than a request may bring.
+
+    Raises:
+        TooLarge: naming how many those are.
+    """
+    if count > MOST_SPANS:
+        raise TooLarge(
+            f"These are {count:,} spans; a request takes {MOST_SPANS:,}. Send fewer at a time."
+        )
 
 
 def span_of_days(now: datetime) -> tuple[datetime, datetime]:
@@ -131,7 +164,10 @@ def keep_days(now: datetime) -> None:
 
 
 def usable_cost(cost: Decimal) -> bool:
-    return cost.is_finite() and 0 <= cost < _MOST_COST
+    """Whether the cost can be kept. What is just below the most would be rounded up to it."""
+    if not cost.is_finite() or not 0 <= cost < _MOST_COST:
+        return False
+    return cost.quantize(_COST_PLACES) < _MOST_COST
 
 
 def usable_tokens(tokens: int) -> bool:

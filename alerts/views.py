@@ -59,6 +59,7 @@ class Traces(ApiView):
         """Store one span or a list of them. Of a list the good ones are stored."""
         alone = not isinstance(request.data, list)
         given = [request.data] if alone else request.data
+        traces.refuse_many(len(given))
         good, errors = [], []
         for index, raw in enumerate(given):
             try:

@@ -34,6 +34,9 @@ _ANSWERS = {"true": True, "false": False, "": None}
 
 
 class _YesOrNoField(forms.NullBooleanField):
+    # Hands on what was written; that of the library hands on None for what it does not know.
+    widget = forms.TextInput
+
     def to_python(self, value: Any) -> bool | None:  # type: ignore[override]  # None is no filter
         text = "" if value is None else str(value).lower()
         if text not in _ANSWERS:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import zlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -130,6 +131,8 @@ def test_garbage_is_undecodable(body: bytes, content_type: str) -> None:
         {"trace_id": b"\x01" * 8},
         {"trace_id": bytes(16)},
         {"end_time_unix_nano": 0},
+        {"start_time_unix_nano": 0},
+        {"latency_ms": 10**9 + 1},
         {"start_time_unix_nano": otlp_messages.nanoseconds(NOW) + 1},
         {"end_time_unix_nano": 2**64 - 1},
         {"end_time_unix_nano": 5, "start_time_unix_nano": 1},
@@ -202,6 +205,22 @@ def test_gzip_up_to_the_limit_is_taken() -> None:
     assert otlp.decompress(gzip.compress(b"x" * 1000), 1000) == b"x" * 1000
 
 
+def test_gzip_of_several_members_is_what_they_hold_in_turn() -> None:
+    """As RFC 1952 allows; a member may begin anywhere in what is read at a time."""
+    texts = [random.Random(number).randbytes(50_000) for number in range(5)]
+    body = b"".join(gzip.compress(text) for text in texts)
+
+    assert otlp.decompress(body, 250_000) == b"".join(texts)
+    with pytest.raises(otlp.Oversized):
+        otlp.decompress(body, 249_999)
+
+
+def test_gzip_that_holds_much_more_than_its_size_comes_back_whole() -> None:
+    text = bytes(5 * MIB) + b"the end"
+
+    assert otlp.decompress(gzip.compress(text), 6 * MIB) == text
+
+
 @pytest.mark.parametrize("honest", [True, False], ids=["honest about it", "lying about it"])
 def test_a_bomb_is_refused(honest: bool) -> None:
     bomb = gzip.compress(bytes(200 * MIB), compresslevel=9)
@@ -217,15 +236,18 @@ def test_a_bomb_is_refused(honest: bool) -> None:
     [
         b"",
         b"not gzip",
+        b"\xff" * 100,
         zlib.compress(b"zlib, no gzip"),
         gzip.compress(b"x" * 100)[:-9],
         gzip.compress(b"x") + b"more",
+        gzip.compress(b"x") + gzip.compress(b"y")[:-1],
+        gzip.compress(b"") * 1001,
     ],
-    ids=range(5),
+    ids=range(8),
 )
-def test_what_is_not_one_whole_gzip_stream_is_undecodable(body: bytes) -> None:
-    with pytest.raises((otlp.Undecodable, otlp.Oversized)):
-        otlp.decompress(body, 2**32)
+def test_what_is_not_whole_gzip_is_undecodable(body: bytes) -> None:
+    with pytest.raises(otlp.Undecodable):
+        otlp.decompress(body, MIB)
 
 
 # --- What attributes mean --------------------------------------------------------------------
@@ -243,6 +265,7 @@ def test_what_is_not_one_whole_gzip_stream_is_undecodable(body: bytes) -> None:
         ({"openinference.span.kind": "RETRIEVER"}, "retrieval"),
         ({"openinference.span.kind": "GUARDRAIL"}, "guardrail"),
         ({"llm.request.type": "completion"}, "completion"),
+        ({"llm.request.type": "embedding"}, "embeddings"),
         ({"traceloop.span.kind": "workflow"}, "workflow"),
         ({}, "my span"),
     ],
@@ -306,6 +329,20 @@ def test_the_time_to_the_first_token_is_in_milliseconds(
     assert read(latency_ms=100, attributes=attributes).ttft_ms == pytest.approx(ttft_ms)
 
 
+@pytest.mark.parametrize(("seconds", "remarks"), [(0.025, 0), (-0.1, 1), (0.2, 1)])
+def test_a_first_token_outside_of_its_span_is_warned_of(seconds: float, remarks: int) -> None:
+    sent = otlp_messages.span(attributes={"gen_ai.response.time_to_first_chunk": seconds})
+
+    decoded = otlp.decode(otlp_messages.protobuf(sent), PROTOBUF, now=NOW)
+
+    said = ExportTraceServiceResponse.FromString(otlp.answer(PROTOBUF, decoded)).partial_success
+    assert (len(decoded.spans), said.rejected_spans) == (1, 0)
+    assert said.error_message.count("first token lies outside of its span") == remarks
+    assert json.loads(otlp.answer(JSON, decoded)) == (
+        {"partialSuccess": {"errorMessage": said.error_message}} if remarks else {}
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "attributes", "status", "error_type"),
     [
@@ -365,6 +402,8 @@ def test_cached_tokens_are_part_of_the_input() -> None:
         ({"gen_ai.operation.name": "chat"}, True),
         ({"gen_ai.operation.name": "generate_content"}, True),
         ({"openinference.span.kind": "LLM"}, True),
+        ({"llm.request.type": "embedding"}, True),
+        ({"llm.request.type": "rerank"}, True),
         ({"gen_ai.operation.name": "invoke_agent"}, False),
         ({"gen_ai.operation.name": "invoke_workflow"}, False),
         ({"openinference.span.kind": "CHAIN"}, False),
@@ -407,6 +446,23 @@ def test_without_one_the_price_list_knows_the_cost() -> None:
 
 
 @pytest.mark.parametrize(
+    "named",
+    [{"gen_ai.operation.name": "embeddings"}, {"llm.request.type": "embedding"}],
+    ids=str,
+)
+def test_embeddings_cost_what_their_input_costs(named: dict[str, Any]) -> None:
+    """0.02 USD per million; the list has no price of output that never is."""
+    span = read(
+        attributes=named
+        | {"gen_ai.provider.name": "openai", "gen_ai.response.model": "text-embedding-3-small"}
+        | {"gen_ai.usage.input_tokens": 100_000}
+    )
+
+    assert (span.input_tokens, span.total_tokens) == (100_000, 100_000)
+    assert (span.cost, span.cost_source) == (Decimal("0.002"), "price_list")
+
+
+@pytest.mark.parametrize(
     "attributes",
     [
         {"gen_ai.response.model": "of-our-own", "gen_ai.usage.input_tokens": 10},
@@ -416,6 +472,7 @@ def test_without_one_the_price_list_knows_the_cost() -> None:
         {"gen_ai.usage.cost": "much"},
         {"gen_ai.usage.cost": -1},
         {"gen_ai.usage.cost": float("inf")},
+        {"gen_ai.usage.cost": "999999.9999999999999"},
     ],
     ids=str,
 )
@@ -426,7 +483,7 @@ def test_an_unknown_cost_is_none(attributes: dict[str, Any]) -> None:
 def test_days_are_judged_by_the_end() -> None:
     now = datetime(2025, 1, 15, tzinfo=UTC)
     spans = [
-        otlp_messages.span(1, ended_at=now, latency_ms=40 * 24 * 3600 * 1000),
+        otlp_messages.span(1, ended_at=now, latency_ms=10 * 24 * 3600 * 1000),
         otlp_messages.span(2, ended_at=now - timedelta(days=40)),
         otlp_messages.span(3, ended_at=now + timedelta(days=10)),
     ]
@@ -435,3 +492,16 @@ def test_days_are_judged_by_the_end() -> None:
 
     assert [int(span.span_id, 16) for span in decoded.spans] == [1]
     assert decoded.rejected == 2
+
+
+def test_days_that_are_taken_are_named_as_they_are() -> None:
+    beyond = datetime(2025, 1, 18, tzinfo=UTC)
+    spans = [
+        otlp_messages.span(1, ended_at=beyond - timedelta(seconds=1)),
+        otlp_messages.span(2, ended_at=beyond),
+    ]
+
+    decoded = otlp.decode(otlp_messages.protobuf(*spans), PROTOBUF, now=NOW)
+
+    assert len(decoded.spans) == 1
+    assert list(decoded.reasons) == ["A span ended before 2025-01-13 or after 2025-01-17."]

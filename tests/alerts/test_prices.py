@@ -47,6 +47,7 @@ def test_cached_input_without_a_price_costs_as_input() -> None:
     [
         (Prices(None, Decimal(1)), (1, 1), "price is unknown"),
         (Prices(Decimal(1), None, unknown_because="Because."), (1, 1), "Because."),
+        (Prices(Decimal(1), None), (1, None), "price is unknown"),
         (OWN, (None, 1), "how many tokens"),
         (OWN, (1, None), "how many tokens"),
     ],
@@ -59,6 +60,21 @@ def test_an_unknown_cost_has_a_reason_and_is_never_zero(
     assert found.cost is None
     assert found.prices is None
     assert why in found.unknown_because
+
+
+def test_without_output_its_price_need_not_be_known() -> None:
+    assert cost(Prices(Decimal(2), None), input_tokens=1000, output_tokens=0) == Decimal("0.002")
+
+
+def test_a_model_that_the_list_prices_by_its_input_alone_costs_that() -> None:
+    table = listed("text-embedding-3-small", OPENAI, at=NOW)
+
+    embedded = priced(table, input_tokens=100_000, output_tokens=0)
+    answered = priced(table, input_tokens=100_000, output_tokens=1)
+
+    assert (embedded.cost, embedded.unknown_because) == (Decimal("0.002"), "")
+    assert answered.cost is None
+    assert "no price per token" in answered.unknown_because
 
 
 def test_what_is_kept_says_the_prices_as_decimals_and_whose_they_are() -> None:

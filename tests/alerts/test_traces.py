@@ -17,7 +17,9 @@ pytestmark = pytest.mark.django_db
 MANY = traces._FEW + 1
 
 
-@pytest.mark.parametrize("count", [3, MANY], ids=["by arrays", "by copy"])
+@pytest.mark.parametrize(
+    "count", [3, MANY, traces._CHUNK + 3], ids=["by arrays", "by copy", "by both in turn"]
+)
 def test_spans_are_stored_once(count: int, actor: Actor) -> None:
     spans = [make_span(number) for number in range(count)]
 
@@ -151,6 +153,21 @@ def test_what_spans_may_be_stored_is_what_there_are_days_for(settings: Settings)
     assert (first - timedelta(microseconds=1)).date() not in days
     assert (beyond - timedelta(microseconds=1)).date() in days
     assert beyond.date() not in days
+
+
+@pytest.mark.parametrize("count", [1, MANY], ids=["by arrays", "by copy"])
+def test_a_day_that_no_sweep_has_made_is_made_when_spans_come(count: int, actor: Actor) -> None:
+    """Under the API's role, which may make no tables. So it is after the retention was raised."""
+    old = NOW - timedelta(days=1)
+    spans = [make_span(number, ended_at=old) for number in range(count)]
+
+    with acting_in(actor.project.pk, actor.user.pk):
+        stored = traces.store(actor.project.pk, actor.user.pk, [make_span(count), *spans], now=NOW)
+        with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
+            partitions.make(traces.TABLE, {NOW.date() - timedelta(days=2)})
+
+    assert stored == count + 1
+    assert {old.date(), NOW.date()} <= partitions.days_of(traces.TABLE)
 
 
 def test_the_migration_has_made_the_days_around_today() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import django_filters
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -334,3 +335,29 @@ def test_a_filter_by_another_projects_id_finds_nothing(actor: Actor) -> None:
     found = with_key(actor).read(f"scheduled-evaluations?model_id={foreign.endpoint_id}")
 
     assert found.json()["count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (django_filters.BooleanFilter, "maybe", "true or false"),
+        (django_filters.BooleanFilter, "2", "true or false"),
+        (django_filters.IsoDateTimeFilter, "0001-01-01T00:00:00%2B22:00", "out of range"),
+    ],
+    ids=["maybe", "2", "before all time"],
+)
+def test_what_no_row_can_be_is_refused_by_every_list(
+    kind: type[django_filters.Filter], value: str, said: str, actor: Actor
+) -> None:
+    """Taken for no filter at all it would answer all rows."""
+    client, asked = with_session(actor), 0
+    paths = [path.format(project=actor.project.pk) for path in LISTS]
+    for path in [*paths, *(make(actor, 1).partition("?")[0] for make in INNER)]:
+        view: Any = list_views()[resolve(f"/api/{path}").route]
+        filters = getattr(getattr(view, "filterset_class", None), "base_filters", {})
+        for name in (name for name, each in filters.items() if isinstance(each, kind)):
+            answer = client.read(f"{path}?{name}={value}")
+            assert answer.status_code == 400, (path, name)
+            assert said in answer.json()["details"][name][0]
+            asked += 1
+    assert asked

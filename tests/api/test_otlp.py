@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -22,6 +22,7 @@ from pytest_django import Settings
 
 from access import clock
 from access.actors import Actor
+from alerts import traces
 from alerts.models import Trace
 from alerts.otlp import JSON, PROTOBUF
 from tests.alerts import otlp_messages
@@ -146,6 +147,23 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read_as_spans(
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+def test_more_spans_than_a_request_may_bring_are_refused_for_good(
+    content_type: str, exporter: Api, actor: Actor
+) -> None:
+    """The database would take too long over them, and a 503 is sent again for ever."""
+    span = otlp_messages.span(1, ended_at=clock.database_now())
+    encode = otlp_messages.protobuf if content_type == PROTOBUF else otlp_messages.as_json
+
+    answer = _export(exporter, encode(*[span] * (traces.MOST_SPANS + 1)), content_type)
+
+    assert answer.status_code == 413
+    said = _status_of(answer)[1] if content_type == PROTOBUF else answer.json()["message"]
+    assert "25,001 spans; a request takes 25,000" in said
+    assert _stored(actor) == 0
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("content_type", "headers"),
     [("text/plain", {}), ("", {}), (PROTOBUF, {"Content-Encoding": "br"})],
@@ -213,6 +231,20 @@ def test_a_bug_is_told_as_one(exporter: Api, monkeypatch: pytest.MonkeyPatch) ->
 
     assert (answer.status_code, _status_of(answer)[0]) == (500, 13)
     assert "division" not in _status_of(answer)[1]
+
+
+@pytest.mark.django_db
+def test_a_span_of_a_day_that_is_not_there_yet_costs_no_other(exporter: Api, actor: Actor) -> None:
+    spans = _spans(2)
+    now = clock.database_now()
+    spans[1] = otlp_messages.span(2, ended_at=now - timedelta(days=1))
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE alerts_trace_{now - timedelta(days=1):%Y%m%d}")
+
+    answer = _export(exporter, otlp_messages.protobuf(*spans))
+
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert _stored(actor) == 2
 
 
 @pytest.mark.django_db

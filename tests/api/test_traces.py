@@ -8,6 +8,7 @@ from pytest_django import Settings
 
 from access import clock
 from access.actors import Actor
+from alerts import traces
 from alerts.models import Trace
 from tests.clients import Api, with_key
 from tests.factories import NOW, make_actor, make_span, store_spans
@@ -130,11 +131,14 @@ def test_a_time_that_is_missing_follows_from_the_others(
         ("cost", True),
         ("cost", "NaN"),
         ("cost", 1_000_000),
+        ("cost", "999999.9999999999999"),
         ("cost", {}),
         ("ended_at", "yesterday"),
         ("ended_at", 5),
         ("ended_at", "1970-01-01T00:00:00Z"),
         ("ended_at", "9999-01-01T00:00:00Z"),
+        ("ended_at", "0001-01-01T00:00:00Z"),
+        ("started_at", "9999-12-31T23:59:59.999Z"),
         ("started_at", "0001-01-01T00:00:00+14:00"),
         ("attributes", []),
         ("trace_id", "x" * 65),
@@ -170,6 +174,48 @@ def test_of_a_list_the_good_ones_are_taken(program: Api, actor: Actor) -> None:
     assert Trace.objects.filter(project=actor.project).count() == 2
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"started_at": "9999-12-31T23:59:59.999Z", "latency_ms": 1000},
+        {"ended_at": "0001-01-01T00:00:00Z"},
+        {"cost": "999999.9999999999999"},
+    ],
+    ids=str,
+)
+def test_a_number_out_of_range_costs_no_other_span(
+    odd: dict[str, Any], program: Api, actor: Actor
+) -> None:
+    body = program.create(PATH, [LEAST, LEAST | odd]).json()
+
+    assert (body["accepted"], body["rejected"]) == (1, 1)
+    assert Trace.objects.filter(project=actor.project).count() == 1
+
+
+def test_two_times_are_as_far_apart_as_a_latency_may_be_long(program: Api) -> None:
+    ended = clock.database_now()
+    times = {"started_at": ended - timedelta(days=12), "ended_at": ended}
+    sent = LEAST | {name: time.isoformat() for name, time in times.items()}
+
+    answers = [program.create(PATH, body) for body in (sent, sent | {"latency_ms": None})]
+
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert "started_at" in answers[0].json()["details"]
+
+
+def test_days_that_are_taken_are_named_as_they_are(program: Api) -> None:
+    now = clock.database_now()
+    last = (now + timedelta(days=2)).date()
+
+    late, too_late = (
+        program.create(PATH, LEAST | {"ended_at": f"{day}T12:00:00Z"})
+        for day in (last, last + timedelta(days=1))
+    )
+
+    assert (late.status_code, too_late.status_code) == (201, 400)
+    assert f" to {last}." in too_late.json()["message"]
+
+
 def test_an_empty_list_is_taken(program: Api) -> None:
     assert program.create(PATH, []).json() == {"accepted": 0, "rejected": 0, "errors": []}
 
@@ -202,6 +248,15 @@ def test_a_body_may_be_as_large_as_the_setting_says(program: Api, settings: Sett
 
     assert program.create(PATH, LEAST).status_code == 201
     assert program.create(PATH, [LEAST] * 5).status_code == 413
+
+
+def test_a_list_may_be_as_long_as_what_exporters_send(program: Api, actor: Actor) -> None:
+    answer = program.create(PATH, [LEAST] * (traces.MOST_SPANS + 1))
+
+    assert answer.status_code == 413
+    assert answer.json()["error"] == "payload_too_large"
+    assert "a request takes 25,000" in answer.json()["message"]
+    assert not Trace.objects.filter(project=actor.project).exists()
 
 
 def test_reports_have_a_limit_of_their_own(program: Api, settings: Settings) -> None:

@@ -21,6 +21,7 @@ from alerts.models import (
     EvaluationPass,
     Event,
     Notification,
+    Rollup,
     RuleEvaluation,
 )
 from alerts.rule_models import RuleState
@@ -588,6 +589,44 @@ def test_an_error_that_passes_is_not_counted_on(
             look(actor, 3)
 
     assert told(actor) == []
+
+
+def test_a_project_whose_minutes_cannot_be_read_has_its_rules_in_error(actor: Actor) -> None:
+    rules = [make_rule(actor, time_window_minutes=5), make_rule(actor, group_by="model")]
+    come(actor, 0.5, 700)
+    look(actor, 1)
+    intact = Rollup.objects.filter(project=actor.project)
+    kept = intact.get().latency_counts
+    intact.update(latency_counts=b"damaged")
+
+    done = [look(actor, minute) for minute in (2, 3, 3, 4, 5)]
+    intact.update(latency_counts=kept)
+    look(actor, 6)
+
+    assert done == [True, True, False, True, True]
+    assert [row[1:3] for row in rows_of(rules[0])] == [
+        ("firing", "ok"),
+        *[("firing", "error")] * 4,
+        ("firing", "no_data"),
+    ]
+    events = Event.objects.filter(project=actor.project, alert_type="rule_error")
+    assert {event.occurred_at for event in events} == {at(4) + timedelta(seconds=9)}
+    assert events.count() == 2
+    assert "could not be read" in events[0].summary
+    assert {rulebook.standing(list(rule.states.all()))[1] for rule in rules} == {"no_data"}
+
+
+@pytest.mark.parametrize("spans", [0, 1], ids=["read", "packed"])
+def test_a_statement_that_fails_takes_nothing_else_with_it(spans: int, actor: Actor) -> None:
+    rule = make_rule(actor)
+    for _ in range(spans):
+        come(actor, 0.5, 700)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE alerts_rollup RENAME crowded TO something_else")
+
+    assert look(actor, 1)
+
+    assert rows_of(rule) == [(None, "inactive", "error", 0)]
 
 
 def test_groups_that_cannot_be_told_apart_are_an_error_for_who_needs_them(

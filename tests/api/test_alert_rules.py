@@ -9,9 +9,18 @@ import pytest
 from access import clock
 from access.actors import Actor
 from alerts import evaluations, history, partitions, rollups
-from alerts.models import Alert, AlertRule, Event, RuleEvaluation
-from tests.clients import Api
-from tests.factories import NOW, make_alert, make_rule, make_span, store_spans
+from alerts.models import Alert, AlertRule, Event, Notification, RuleEvaluation
+from tests.clients import Api, with_key
+from tests.factories import (
+    NOW,
+    make_actor,
+    make_alert,
+    make_member,
+    make_preference,
+    make_rule,
+    make_span,
+    store_spans,
+)
 
 pytestmark = pytest.mark.django_db
 PATH = "analytics/alert-rules"
@@ -394,6 +403,21 @@ def test_an_alert_is_resolved_once_and_told_of_where_its_beginning_was(
     assert first.json()["resolved_by"] == str(actor.user.pk)
     subjects = Event.objects.filter(project=actor.project).values_list("subject", flat=True)
     assert sorted(subject.partition(":")[0] for subject in subjects) == ["Firing", "Resolved"]
+
+
+def test_what_its_author_has_muted_stays_muted_whoever_ends_it(api: Api, actor: Actor) -> None:
+    _fired(actor)
+    Notification.objects.all().delete()
+    for channel in ("email", "webhook"):
+        make_preference(actor, alert_type="trace_latency_high", channel=channel)
+    alert = Alert.objects.get(project=actor.project)
+    colleague = make_actor(make_member(actor.project).user, project=actor.project)
+
+    answer = with_key(colleague).create(f"alerts/{alert.pk}/resolve")
+
+    assert answer.status_code == 200
+    assert Event.objects.filter(project=actor.project, notice="resolved").exists()
+    assert not Notification.objects.exists()
 
 
 def test_what_was_sent_just_now_fires_within_its_minute(api: Api, actor: Actor) -> None:

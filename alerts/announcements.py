@@ -39,8 +39,9 @@ _UNITS = {
     Metric.TOKEN_USAGE: " tokens",
     Metric.ANOMALY_SEVERITY: "",
 }
-# How an episode ends that did not end by itself.
+# How an episode ends of which no minute said that it is over.
 BY_HAND = "by_hand"
+SILENT = "group_silent"
 _OUR_WORDS = {
     Notice.FIRING: "Firing",
     Notice.AGAIN: "Still firing",
@@ -121,7 +122,7 @@ def of_episode(
                 ("Threshold", f"{rule.comparison_operator} {amount(rule, rule.threshold_value)}"),
                 ("Aggregation", rule.aggregation_method),
                 ("Time window", f"{rule.time_window_minutes} min until {at:%Y-%m-%d %H:%M} UTC"),
-                *((("Sample count", f"{samples:,}"),) if alert.resolution != BY_HAND else ()),
+                *_sample_count(alert, samples),
                 *_filters(rule, alert),
                 *(_of_the_end(rule, alert) if notice is Notice.RESOLVED else ()),
             ],
@@ -212,6 +213,11 @@ def _summary(rule: AlertRule, alert: Alert, notice: Notice, found: str, at: date
     if notice is Notice.RESOLVED:
         if alert.resolution == BY_HAND:
             return f"Somebody ended it after {lasted}. What still holds begins another one."
+        if alert.resolution == SILENT:
+            return (
+                f"It is over, after {lasted}: nothing was heard of {alert.group} for a day. "
+                "It is watched again from its next call on."
+            )
         return f"It is over, after {lasted}: {found}."
     if notice is Notice.AGAIN:
         return f"{found}. It has fired for {lasted}. Acknowledge it to hear no more until it ends."
@@ -227,6 +233,11 @@ def _links(alert: Alert, notice: Notice) -> list[tuple[str, str]]:
         return []
     project = urlencode({"project": str(alert.project_id)})
     return [("Acknowledge", f"/alerts/{alert.pk}/acknowledge?{project}")]
+
+
+def _sample_count(alert: Alert, samples: int) -> list[tuple[str, str]]:
+    measured = alert.resolution not in {BY_HAND, SILENT}
+    return [("Sample count", f"{samples:,}")] if measured else []
 
 
 def _filters(rule: AlertRule, alert: Alert) -> list[tuple[str, str]]:

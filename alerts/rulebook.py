@@ -1,6 +1,6 @@
 """Alert rules: made, changed and deleted, and refused where they make no sense."""
 
-import json
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,7 +12,7 @@ from access import audit, rows
 from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.models import AuditEvent
-from alerts import announcements, episodes, history, rules
+from alerts import announcements, episodes, history, rollups, rules
 from alerts.rule_models import (
     Aggregation,
     AlertRule,
@@ -23,8 +23,7 @@ from alerts.rule_models import (
     RuleStatus,
 )
 from alerts.rules import Policy
-from alerts.trace_models import Rollup
-from alerts.windows import PERCENTILES
+from alerts.windows import OTHER, PERCENTILES, Group
 
 # Longer windows would need more single values than a minute's evaluation should read.
 LONGEST_PERCENTILE_MINUTES = 60
@@ -42,7 +41,8 @@ _IDENTITY = frozenset(
 )
 _NOT_OF_ANOMALIES = ("operation_filter", "status_filter")
 PAUSED_ALL = "Paused with all others by pause_all. Take it back with resume_all."
-_SILENT_GROUPS = timedelta(days=1)
+# A little more than the longest window: what that still holds is not silent.
+_SILENT_GROUPS = timedelta(days=1, minutes=5)
 
 
 def create(actor: Actor, *, now: datetime, **fields: Any) -> AlertRule:
@@ -171,17 +171,35 @@ def warnings(rule: AlertRule) -> list[str]:
 
 
 def forget_groups(now: datetime) -> int:
-    """Forget groups of which nothing was heard for a day, unless something is going on."""
-    quiet = RuleState.objects.filter(state=RuleStatus.INACTIVE, group__gt="")
+    """End and forget the groups of which nothing was heard for a day, wherever they stand."""
+    known: dict[uuid.UUID, dict[uuid.UUID, set[str]]] = {}
+    states = RuleState.objects.filter(group__gt="")
+    for project_id, rule_id, group in states.values_list("project_id", "rule_id", "group"):
+        known.setdefault(project_id, {}).setdefault(rule_id, set()).add(group)
     forgotten = 0
-    for project_id in quiet.order_by("project_id").values_list("project_id", flat=True).distinct():
-        recent = Rollup.objects.filter(project_id=project_id, minute__gte=now - _SILENT_GROUPS)
-        seen: set[str] = set()
-        for groups in recent.values_list("groups", flat=True).distinct():
-            for _, model, operation, _ in json.loads(groups):
-                seen |= {model, operation}
-        forgotten += quiet.filter(project_id=project_id).exclude(group__in=seen).delete()[0]
+    for project_id, groups in known.items():
+        heard = rollups.heard_of(project_id, since=now - _SILENT_GROUPS)
+        # Who was put together with others may be among them.
+        if any(one.model == OTHER for one in heard):
+            continue
+        for rule in AlertRule.objects.filter(pk__in=groups):
+            silent = groups[rule.pk] - _groups_among(rule, heard)
+            if silent:
+                forgotten += episodes.forget(rule, silent, now=now)
     return forgotten
+
+
+def _groups_among(rule: AlertRule, heard: Iterable[Group]) -> set[str]:
+    """Return the names of the rule's groups among what was heard of."""
+    wanted = history.filters(rule)
+    if rule.metric_type == Metric.ANOMALY_SEVERITY:
+        # Anomalies are of a model, wherever its calls came from.
+        wanted.pop("source", None)
+    return {
+        getattr(one, rule.group_by)
+        for one in heard
+        if rule.group_by and all(getattr(one, name) == value for name, value in wanted.items())
+    }
 
 
 def _assign(rule: AlertRule, fields: Mapping[str, Any]) -> None:

@@ -528,15 +528,86 @@ def test_groups_of_which_nothing_is_heard_are_forgotten(actor: Actor) -> None:
     come(actor, 0.5, 100, model="gone")
     come(actor, 0.5, 700, model="firing")
     look(actor, 1)
-    come(actor, 1440, 100, model="here")
-    look(actor, 1441)
+    come(actor, 1449, 100, model="here")
+    look(actor, 1450)
 
-    rulebook.forget_groups(at(1442))
+    rulebook.forget_groups(at(1452))
 
-    assert set(RuleState.objects.filter(rule=rule).values_list("group", flat=True)) == {
-        "here",
-        "firing",
-    }
+    assert groups_of(rule) == {"here"}
+    alert = Alert.objects.get(rule=rule)
+    assert (alert.status, alert.resolution, alert.group) == ("resolved", "group_silent", "firing")
+    assert alert.resolved_at == at(1452)
+    assert told(actor) == ["Firing", "Resolved"]
+    event = Event.objects.get(project=actor.project, notice="resolved")
+    assert event.summary == (
+        "It is over, after 24 h 11 min: nothing was heard of firing for a day. "
+        "It is watched again from its next call on."
+    )
+    assert "Sample count" not in dict(event.facts)
+
+
+def groups_of(rule: AlertRule) -> set[str]:
+    return set(RuleState.objects.filter(rule=rule).values_list("group", flat=True))
+
+
+def test_a_group_whose_silence_fires_does_not_fire_for_ever(actor: Actor) -> None:
+    rule = make_rule(
+        actor,
+        group_by="model",
+        metric_type="throughput",
+        comparison_operator="<",
+        threshold_value=Decimal(1),
+        aggregation_method="avg",
+    )
+    come(actor, 0.5, model="once")
+    look(actor, 1)
+    look(actor, 10)
+
+    rulebook.forget_groups(at(1450))
+    look(actor, 1451)
+
+    assert (groups_of(rule), told(actor)) == (set(), ["Firing", "Resolved"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "other"),
+    [
+        ("model_filter", "gpt", {"model": "another"}),
+        ("status_filter", "error", {"status": "success"}),
+        ("source_filter", "evaluation", {}),
+    ],
+)
+def test_a_group_is_heard_of_only_by_what_its_rule_looks_at(
+    field: str, value: str, other: dict[str, Any], actor: Actor
+) -> None:
+    narrowed: dict[str, Any] = {field: value}
+    rule = make_rule(actor, group_by="operation", **narrowed)
+    mine = make_span(next(_numbers), ended_at=at(0.5), model="gpt", status="error")
+    store_spans(actor, [mine], source="evaluation" if field == "source_filter" else "ingest")  # type: ignore[arg-type]
+    look(actor, 1)
+    before = groups_of(rule)
+    come(actor, 1449, **{"model": "gpt", "status": "error"} | other)
+    look(actor, 1450)
+
+    rulebook.forget_groups(at(1452))
+
+    assert (len(before), groups_of(rule)) == (1, set())
+
+
+def test_a_group_that_may_be_among_the_others_of_a_crowded_minute_is_kept(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = make_rule(actor, group_by="model")
+    come(actor, 0.5, model="a")
+    look(actor, 1)
+    monkeypatch.setattr(rollups, "MOST_PAIRS", 1)
+    come(actor, 1449, model="b")
+    come(actor, 1449, model="c")
+    look(actor, 1450)
+
+    rulebook.forget_groups(at(1452))
+
+    assert "a" in groups_of(rule)
 
 
 # --- Errors ----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The outbox: events and their notifications, written in the transaction of what happened."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from access.hints import hint
 from access.models import Membership, User
 from alerts import preferences
+from alerts.channels import wording
 from alerts.models import AlertType, Channel, ChannelKind, Event, Notification
 
 logger = structlog.get_logger(__name__)
@@ -79,17 +80,14 @@ def _event(project_id: uuid.UUID, author: User, what: Happening, now: datetime) 
         key=what.key,
         episode=what.episode,
         notice=what.notice,
-        subject=what.subject[:300],
-        summary=what.summary,
-        facts=_rows(what.facts),
+        # What a name or an error brings along must not look like lines of ours.
+        subject=wording.one_line(what.subject)[:300],
+        summary=wording.one_line(what.summary),
+        facts=[[label, wording.one_line(value)] for label, value in what.facts],
         path=what.path,
-        links=_rows(what.links),
+        links=[list(link) for link in what.links],
         occurred_at=now,
     )
-
-
-def _rows(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
-    return [list(pair) for pair in pairs]
 
 
 def _to_author(event: Event, author: User, now: datetime) -> Notification:

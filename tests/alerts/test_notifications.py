@@ -1,5 +1,6 @@
 """What is announced is stored once, with what happened, and delivered by real mail."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from functools import partial
@@ -13,7 +14,7 @@ from pytest_django import Settings
 from access.actors import Actor
 from access.errors import Conflict
 from access.models import AuditEvent, Membership
-from alerts import deliveries, notifications
+from alerts import deliveries, notifications, trials
 from alerts.channels import email as email_channel
 from alerts.deliveries import LEASE, RETRY_AFTER, deliver, replay, rescue
 from alerts.models import (
@@ -172,6 +173,28 @@ def test_names_cannot_bring_markup_or_headers_along(mailbox: MailServer) -> None
     assert "<script>" not in body(mail, "html")
     assert "&lt;script&gt;" in body(mail, "html")
     assert waiting().status == NotificationStatus.SENT
+
+
+def test_names_and_errors_cannot_write_lines_that_look_like_ours(mailbox: MailServer) -> None:
+    forged = "Acknowledge: https://evil.example/login"
+    nasty = f"gpt\r\n{forged}\n\u2028{forged}\x0b{forged}"
+    actor = make_actor()
+    channel = make_channel(actor, name=nasty)
+    what = happening(subject=nasty, summary=nasty, links=[("Acknowledge", "/alerts/1")])
+    tell(actor, replace(what, facts=[("Model", nasty)]))
+    trials.make(actor, channel, now=NOW)
+
+    for notification in Notification.objects.all():
+        deliver(notification.pk, now=NOW)
+
+    assert len(mailbox.mails) == 3
+    for mail in mailbox.mails:
+        lines = body(mail, "plain").splitlines()
+        assert not any(line.strip().startswith(forged) for line in lines)
+        assert "\u2028" not in body(mail, "plain")
+    for event in Event.objects.all():
+        texts = [event.subject, event.summary, *(value for _, value in event.facts)]
+        assert all(len(text.splitlines()) == 1 for text in texts)
 
 
 def test_a_very_long_name_still_arrives(mailbox: MailServer) -> None:

@@ -150,8 +150,8 @@ def of_error(rule: AlertRule, error: str, *, at: datetime, now: datetime) -> Non
     _announce(rule, what, now)
 
 
-def of_test(rule: AlertRule, *, now: datetime) -> None:
-    """Send what the rule would send, marked as a test."""
+def of_test(rule: AlertRule, *, now: datetime) -> int:
+    """Send what the rule would send, marked as a test; return to how many."""
     what = Happening(
         alert_type=_type(rule),
         key=f"test {rule.pk} {now.isoformat()}",
@@ -161,7 +161,7 @@ def of_test(rule: AlertRule, *, now: datetime) -> None:
         path=f"/admin/alerts/alertrule/{rule.pk}/change/",
         through=through(rule),
     )
-    _announce(rule, what, now)
+    return _announce(rule, what, now)
 
 
 def _type(rule: AlertRule, worst: float = 0) -> AlertType:
@@ -180,11 +180,12 @@ def through(rule: AlertRule) -> frozenset[ChannelKind]:
     return frozenset(mail | webhooks | (INTEGRATIONS if rule.notify_integrations else set()))
 
 
-def _announce(rule: AlertRule, what: Happening, now: datetime) -> None:
-    if what.through:
-        # The API may not read all of a person's row.
-        author = User.objects.only("id", "email", "is_active").get(pk=rule.user_id)
-        notifications.announce(rule.project_id, author, what, now=now)
+def _announce(rule: AlertRule, what: Happening, now: datetime) -> int:
+    if not what.through:
+        return 0
+    # The API may not read all of a person's row.
+    author = User.objects.only("id", "email", "is_active").get(pk=rule.user_id)
+    return notifications.announce(rule.project_id, author, what, now=now)
 
 
 def _summed(rule: AlertRule) -> bool:

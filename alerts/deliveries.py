@@ -209,8 +209,8 @@ def _obstacle(notification: Notification) -> str:
     """Return why it cannot be sent at all, or an empty string."""
     channel = notification.channel
     if channel is None:
-        lone = notification.target != Notification.AUTHOR
-        return "Its channel was deleted." if lone else ""
+        personal = notification.target == Notification.AUTHOR or notification.to_admin
+        return "" if personal else "Its channel was deleted."
     if channel.enabled or notification.event.alert_type == AlertType.CHANNEL_TEST:
         return ""
     return f"The channel {channel.name} is disabled. Enable it, then send this again."

@@ -7,11 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
 from access import audit, rows
 from access.actors import Actor
 from access.errors import Conflict, Invalid
-from access.models import AuditEvent
+from access.models import AuditEvent, Membership
 from alerts import announcements, episodes, history, rollups, rules
 from alerts.rule_models import (
     Aggregation,
@@ -41,6 +42,12 @@ _IDENTITY = frozenset(
 )
 _NOT_OF_ANOMALIES = ("operation_filter", "status_filter")
 PAUSED_ALL = "Paused with all others by pause_all. Take it back with resume_all."
+# What it takes for each way to notify to reach anybody.
+_TAKES = {
+    "notify_email": "a mail address of its author or a mail channel",
+    "notify_webhooks": "a webhook channel",
+    "notify_integrations": "a chat channel",
+}
 # A little more than the longest window: what that still holds is not silent.
 _SILENT_GROUPS = timedelta(days=1, minutes=5)
 
@@ -136,8 +143,14 @@ def send_test(actor: Actor, rule: AlertRule, *, now: datetime) -> None:
     """
     if not announcements.through(rule):
         raise Conflict("This rule tells nobody. Switch on one of its ways to notify.")
-    announcements.of_test(rule, now=now)
-    audit.record(actor, "alert_rule.tested", rule)
+    with transaction.atomic():
+        if not announcements.of_test(rule, now=now):
+            wanted = " or ".join(words for name, words in _TAKES.items() if getattr(rule, name))
+            raise Conflict(
+                f"Nobody would be told. It takes {wanted}, enabled, and not muted in the "
+                "preferences of the rule's author."
+            )
+        audit.record(actor, "alert_rule.tested", rule)
 
 
 def standing(states: Sequence[RuleState]) -> tuple[str, str]:
@@ -154,10 +167,28 @@ def suggested_samples(rule: AlertRule) -> int:
     return SUGGESTED_SAMPLES.get(Aggregation(rule.aggregation_method), 1)
 
 
+def with_authors(rules: QuerySet[AlertRule]) -> QuerySet[AlertRule]:
+    """Return the rules with what `warnings` would otherwise ask of each one's author."""
+    return rules.annotate(author_is_there=Exists(_authors(OuterRef("project"), OuterRef("user"))))
+
+
+def _has_lost_its_author(rule: AlertRule) -> bool:
+    there = getattr(rule, "author_is_there", None)
+    return not (_authors(rule.project_id, rule.user_id).exists() if there is None else there)
+
+
+def _authors(project: Any, user: Any) -> QuerySet[Membership]:
+    return Membership.objects.filter(project=project, user=user, user__is_active=True)
+
+
 def warnings(rule: AlertRule) -> list[str]:
     """Return what is allowed and yet perhaps not meant, in sentences."""
     found = []
     floating = rule.metric_type not in _EXACT and rule.aggregation_method != Aggregation.COUNT
+    if rule.notify_email and _has_lost_its_author(rule):
+        found.append(
+            "Its author is no longer a member of the project: mails go to the project's admins."
+        )
     equality = rule.comparison_operator in {Comparison.EQUAL, Comparison.UNEQUAL}
     if equality and floating and not rule.tolerance:
         found.append("Measured values are hardly ever equal to a number. Set a tolerance.")

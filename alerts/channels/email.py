@@ -25,6 +25,7 @@ def send(notification: Notification, event: Event) -> None:
         "links": [(label, wording.url(path)) for label, path in event.links],
         "good": wording.is_good_news(event),
         "channel": notification.channel and wording.one_line(notification.channel.name),
+        "to_admin": notification.to_admin,
     }
     mail = EmailMultiAlternatives(
         subject=wording.one_line(event.subject),

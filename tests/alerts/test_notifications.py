@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from access.actors import Actor
 from access.errors import Conflict
-from access.models import AuditEvent, Membership
+from access.models import AuditEvent, Membership, Role
 from alerts import deliveries, notifications, trials
 from alerts.channels import email as email_channel
 from alerts.deliveries import LEASE, RETRY_AFTER, deliver, replay, rescue
@@ -36,7 +36,10 @@ from tests.factories import (
     make_actor,
     make_channel,
     make_event,
+    make_member,
     make_notification,
+    make_preference,
+    make_project,
     make_run,
     make_schedule,
 )
@@ -476,6 +479,26 @@ def test_who_left_the_project_is_told_no_more_but_its_channels_are() -> None:
     tell(actor)
 
     assert addresses() == {"ops@example.org"}
+
+
+@pytest.mark.parametrize("left", ["project", "service"])
+def test_in_place_of_who_left_the_projects_admins_are_told(left: str, mailbox: MailServer) -> None:
+    project = make_project()
+    author = make_actor(make_member(project).user, project=project)
+    make_channel(author, url="https://hooks.example.org/")
+    make_preference(author, channel="webhook")
+    admins = [make_member(project, role=Role.ADMIN).user for _ in range(2)]
+    make_preference(make_actor(admins[0], project=project))
+    if left == "project":
+        Membership.objects.filter(user=author.user).delete()
+    else:
+        author.user.is_active = False
+
+    tell(author)
+
+    assert addresses() == {project.user.email, admins[1].email, "hooks.example.org"}
+    deliver(Notification.objects.get(address=admins[1].email).pk, now=NOW)
+    assert "you are an admin of the project" in body(mailbox.mails[0], "plain")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 
 from access import clock
 from access.actors import Actor
+from access.models import Membership
 from alerts import evaluations, history, partitions, rollups
 from alerts.models import Alert, AlertRule, Event, Notification, RuleEvaluation
 from tests.clients import Api, with_key
@@ -362,6 +363,47 @@ def test_a_test_is_marked_as_one(api: Api, actor: Actor) -> None:
     event = Event.objects.get(project=actor.project)
     assert event.subject.startswith("Test: ")
     assert "Nothing is wrong" in event.summary
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"notify_email": False, "notify_webhooks": True}, "It takes a webhook channel, enabled"),
+        (
+            {"notify_email": False, "notify_webhooks": True, "notify_integrations": True},
+            "a webhook channel or a chat channel",
+        ),
+        ({}, "a mail address of its author or a mail channel"),
+    ],
+)
+def test_a_test_that_reaches_nobody_says_what_it_takes(
+    fields: dict[str, Any], sentence: str, api: Api, actor: Actor
+) -> None:
+    rule = make_rule(actor, **fields)
+    make_preference(actor, alert_type="trace_latency_high")
+
+    answer = api.create(f"{PATH}/{rule.pk}/test")
+
+    assert answer.status_code == 409
+    assert sentence in answer.json()["message"]
+    assert not Event.objects.filter(project=actor.project).exists()
+
+
+def test_a_rule_whose_author_has_left_says_so_and_tells_the_admins(api: Api, actor: Actor) -> None:
+    author = make_actor(make_member(actor.project).user, project=actor.project)
+    rule = make_rule(author)
+    before = api.read(f"{PATH}/{rule.pk}").json()["warnings"]
+    Membership.objects.get(project=actor.project, user=author.user).delete()
+
+    test = api.create(f"{PATH}/{rule.pk}/test")
+
+    warning = "Its author is no longer a member of the project: mails go to the project's admins."
+    assert warning not in before
+    assert test.status_code == 202
+    assert Notification.objects.get().address == actor.user.email
+    for answer in (api.read(f"{PATH}/{rule.pk}"), api.change(f"{PATH}/{rule.pk}", {})):
+        assert warning in answer.json()["warnings"]
+    assert warning in api.read(PATH).json()["results"][0]["warnings"]
 
 
 # --- Alerts ----------------------------------------------------------------------------------

@@ -102,7 +102,8 @@ def follow(turns: Sequence[Turn], alerts: Mapping[Key, Alert]) -> None:
             continue
         value = turn.result.judged.value
         alert.samples += turn.result.samples
-        if value is not None:
+        # What is too little to judge by is too little to be a peak.
+        if value is not None and turn.result.judged.health is Health.OK:
             alert.last_value = float(value)
             alert.peak_value = _peak(turn, alert.peak_value)
         changed.append(alert)

@@ -32,6 +32,8 @@ LONGEST_PERCENTILE_MINUTES = 60
 SUGGESTED_SAMPLES = {Aggregation.P50: 5, Aggregation.P95: 59, Aggregation.P99: 299}
 _EXACT = frozenset({Metric.COST})
 _COUNTED = frozenset({Metric.ERROR_RATE, Metric.THROUGHPUT})
+# Of each call, or of each minute, these are whole numbers.
+_WHOLE = _COUNTED | {Metric.TOKEN_USAGE, Metric.ANOMALY_SEVERITY}
 _SENSIBLE = (Aggregation.AVG, Aggregation.COUNT, Aggregation.SUM)
 # What makes a rule another one: where it stood says nothing of where it stands then.
 _IDENTITY = frozenset(
@@ -184,7 +186,7 @@ def _authors(project: Any, user: Any) -> QuerySet[Membership]:
 def warnings(rule: AlertRule) -> list[str]:
     """Return what is allowed and yet perhaps not meant, in sentences."""
     found = []
-    floating = rule.metric_type not in _EXACT and rule.aggregation_method != Aggregation.COUNT
+    floating = rule.metric_type not in _EXACT and not _is_whole(rule)
     if rule.notify_email and _has_lost_its_author(rule):
         found.append(
             "Its author is no longer a member of the project: mails go to the project's admins."
@@ -199,6 +201,13 @@ def warnings(rule: AlertRule) -> list[str]:
             f"Set min_samples to {suggested} or more."
         )
     return found
+
+
+def _is_whole(rule: AlertRule) -> bool:
+    """Whether its values are whole numbers."""
+    whole = {Aggregation.SUM, Aggregation.MAX, Aggregation.MIN}
+    counted = rule.metric_type in _WHOLE and rule.aggregation_method in whole
+    return counted or rule.aggregation_method == Aggregation.COUNT
 
 
 def forget_groups(now: datetime) -> int:

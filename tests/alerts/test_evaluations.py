@@ -282,13 +282,53 @@ def test_silence_keeps_the_state_and_leaves_a_row_without_a_value(actor: Actor) 
     assert told(actor) == ["Firing"]
 
 
-def test_silence_is_an_alert_where_the_rule_says_so(actor: Actor) -> None:
-    rule = make_rule(actor, no_data_mode="alert")
+@pytest.mark.parametrize(
+    ("fields", "subject", "said"),
+    [
+        ({}, "no data for 5 minutes", "No calls for 5 minutes."),
+        (
+            {"model_filter": "gpt", "time_window_minutes": 1},
+            "no data for 1 minute",
+            "No calls of gpt for 1 minute.",
+        ),
+        (
+            {
+                "metric_type": "ttft",
+                "model_filter": "gpt",
+                "operation_filter": "chat",
+                "status_filter": "success",
+            },
+            "no data for 5 minutes",
+            "No calls of gpt (chat) with status success with a time to first token for 5 minutes.",
+        ),
+    ],
+)
+def test_silence_is_an_alert_where_the_rule_says_so(
+    fields: dict[str, Any], subject: str, said: str, actor: Actor
+) -> None:
+    rule = make_rule(actor, rule_name="Quiet", no_data_mode="alert", cooldown_minutes=1, **fields)
 
     look(actor, 1)
+    look(actor, 2)
 
-    assert rows_of(rule) == [(None, "firing", "no_data", 0)]
-    assert "no data" in Event.objects.get(project=actor.project).subject
+    assert rows_of(rule) == [(None, "firing", "no_data", 0)] * 2
+    first, again = Event.objects.filter(project=actor.project).order_by("occurred_at")
+    assert first.subject == f"Firing: Quiet: {subject}"
+    assert first.summary.startswith(
+        f"{said} Check whether the program still runs and reports. Who looks after it"
+    )
+    assert again.summary.startswith(f"{said} It has fired for 1 min.")
+
+
+def test_a_group_that_fell_silent_is_named(actor: Actor) -> None:
+    make_rule(actor, no_data_mode="alert", group_by="model", time_window_minutes=1)
+    come(actor, 0.5, model="gpt")
+
+    look(actor, 1)
+    look(actor, 2)
+
+    summary = Event.objects.get(project=actor.project).summary
+    assert summary.startswith("No calls of gpt for 1 minute. Check whether")
 
 
 def test_throughput_of_nothing_is_zero(actor: Actor) -> None:
@@ -303,7 +343,9 @@ def test_throughput_of_nothing_is_zero(actor: Actor) -> None:
     look(actor, 1)
 
     assert rows_of(rule) == [(0, "firing", "ok", 0)]
-    assert told(actor) == ["Firing"]
+    event = Event.objects.get(project=actor.project)
+    assert event.subject.endswith(": 0 a minute (threshold < 1 a minute)")
+    assert "0 samples. Check whether the program still runs and reports." in event.summary
 
 
 def test_too_few_samples_keep_the_state_and_leave_a_row(actor: Actor) -> None:
@@ -314,6 +356,18 @@ def test_too_few_samples_keep_the_state_and_leave_a_row(actor: Actor) -> None:
 
     assert rows_of(rule) == [(700, "inactive", "insufficient", 1)]
     assert not RuleEvaluation.objects.get(rule_id=rule.pk).triggered
+
+
+def test_too_few_samples_are_neither_the_last_value_nor_the_peak(actor: Actor) -> None:
+    rule = make_rule(actor, min_samples=2, time_window_minutes=1)
+    for minute, latencies in enumerate([(700, 800), (9_000,), (600, 750)]):
+        for latency in latencies:
+            come(actor, minute + 0.5, latency)
+        look(actor, minute + 1)
+        alert = Alert.objects.get(rule=rule)
+        assert (alert.last_value, alert.peak_value) == ((750, 800) if minute == 2 else (800, 800))
+
+    assert alert.samples == 5
 
 
 def test_costs_are_compared_as_decimals(actor: Actor) -> None:

@@ -72,6 +72,31 @@ def test_the_least_makes_a_rule_with_its_defaults(api: Api) -> None:
     assert "min_samples to 59" in shown["warnings"][0]
 
 
+@pytest.mark.parametrize(
+    ("metric", "aggregation", "warned"),
+    [
+        ("latency", "max", True),
+        ("token_usage", "avg", True),
+        ("throughput", "avg", True),
+        ("token_usage", "sum", False),
+        ("token_usage", "max", False),
+        ("throughput", "sum", False),
+        ("error_rate", "sum", False),
+        ("anomaly_severity", "max", False),
+        ("latency", "count", False),
+        ("cost", "sum", False),
+    ],
+)
+def test_only_what_is_measured_is_hardly_ever_equal(
+    metric: str, aggregation: str, warned: bool, api: Api
+) -> None:
+    fields = {"metric_type": metric, "aggregation_method": aggregation}
+
+    shown = api.create(PATH, LEAST | fields | {"comparison_operator": "=="}).json()
+
+    assert any("hardly ever equal" in sentence for sentence in shown["warnings"]) == warned
+
+
 @pytest.mark.parametrize("value", [0.1, "0.1", 0.000000000001, 1_000_000])
 def test_thresholds_are_kept_as_they_were_written(value: Any, api: Api, actor: Actor) -> None:
     answer = api.create(PATH, LEAST | {"threshold_value": value})

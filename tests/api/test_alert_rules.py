@@ -390,6 +390,31 @@ def test_a_test_is_marked_as_one(api: Api, actor: Actor) -> None:
     assert "Nothing is wrong" in event.summary
 
 
+@pytest.mark.parametrize("end", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"])
+def test_a_preview_ends_where_there_may_be_traces(end: str, api: Api, actor: Actor) -> None:
+    rule = make_rule(actor, time_window_minutes=1440)
+
+    answer = api.create(f"{PATH}/{rule.pk}/preview", {"end": end})
+
+    assert answer.status_code == 400
+    assert answer.json()["details"] == {"end": ["There are no traces of that time."]}
+
+
+def test_a_preview_of_many_groups_is_shorter(api: Api, actor: Actor) -> None:
+    rule = make_rule(actor, group_by="model", time_window_minutes=1)
+    store_spans(actor, [make_span(n, model=f"m{n}", ended_at=NOW) for n in range(90)])
+    rollups.pack(actor.project.pk, before=NOW + MINUTE, judged=None, now=NOW + MINUTE)
+    end = (NOW + MINUTE).isoformat()
+
+    def preview(minutes: int) -> Any:
+        return api.create(f"{PATH}/{rule.pk}/preview", {"minutes": minutes, "end": end})
+
+    assert preview(67).json()["details"] == {
+        "minutes": ["With the 90 groups of that time this is at most 66."]
+    }
+    assert len(preview(66).json()["evaluations"]) == 90
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [

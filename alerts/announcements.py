@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from access.models import User
@@ -39,13 +40,21 @@ _UNITS = {
     Metric.TOKEN_USAGE: " tokens",
     Metric.ANOMALY_SEVERITY: "",
 }
-# How an episode ends that did not end by itself.
+# What every call has; the others hold only calls that reported it.
+_OF_ALL_CALLS = frozenset({Metric.LATENCY, Metric.ERROR_RATE, Metric.THROUGHPUT})
+# How an episode ends of which no minute said that it is over.
 BY_HAND = "by_hand"
+SILENT = "group_silent"
 _OUR_WORDS = {
     Notice.FIRING: "Firing",
     Notice.AGAIN: "Still firing",
     Notice.RESOLVED: "Resolved",
 }
+
+
+class _Found(NamedTuple):
+    what: str
+    what_to_do: str
 
 
 def amount(rule: AlertRule, value: Value | None) -> str:
@@ -71,7 +80,7 @@ def condition(rule: AlertRule) -> str:
     """Return the rule's condition: "p95 of latency > 500 ms over 5 min"."""
     threshold = amount(rule, rule.threshold_value)
     return (
-        f"{rule.aggregation_method} of {_NAMES[Metric(rule.metric_type)].lower()} "
+        f"{rule.aggregation_method} of {_name(rule)} "
         f"{rule.comparison_operator} {threshold} over {rule.time_window_minutes} min"
     )
 
@@ -83,7 +92,7 @@ def measured(rule: AlertRule, value: Value | None, samples: int) -> str:
     fires on until that is reached.
     """
     threshold = amount(rule, rule.threshold_value)
-    what = f"{rule.aggregation_method} {_NAMES[Metric(rule.metric_type)].lower()}"
+    what = f"{rule.aggregation_method} {_name(rule)}"
     beyond = f" {rule.comparison_operator} {threshold}" if _breached(rule, value) else ""
     return (
         f"{what} {_apart(rule, value)}{beyond} "
@@ -104,24 +113,20 @@ def of_episode(
     """Tell of an episode's beginning, of its going on, or of its end. Once for each minute."""
     what = _NAMES[Metric(rule.metric_type)]
     group = f" ({alert.group})" if alert.group else ""
-    subject = (
-        f"{_OUR_WORDS[notice]}: {rule.rule_name}{group}: {_apart(rule, value)} "
-        f"(threshold {rule.comparison_operator} {amount(rule, rule.threshold_value)})"
-    )
     _announce(
         rule,
         Happening(
             alert_type=_type(rule, max(float(value or 0), alert.peak_value or 0)),
             key=f"{alert.pk} {notice} {at:%Y-%m-%dT%H:%M}",
-            subject=subject,
-            summary=_summary(rule, alert, notice, measured(rule, value, samples), at),
+            subject=f"{_OUR_WORDS[notice]}: {rule.rule_name}{group}: {_briefly(rule, value)}",
+            summary=_summary(rule, alert, notice, _found(rule, alert, value, samples), at),
             facts=[
                 ("Metric", what),
                 ("Current value", _apart(rule, value)),
                 ("Threshold", f"{rule.comparison_operator} {amount(rule, rule.threshold_value)}"),
                 ("Aggregation", rule.aggregation_method),
                 ("Time window", f"{rule.time_window_minutes} min until {at:%Y-%m-%d %H:%M} UTC"),
-                *((("Sample count", f"{samples:,}"),) if alert.resolution != BY_HAND else ()),
+                *_sample_count(alert, samples),
                 *_filters(rule, alert),
                 *(_of_the_end(rule, alert) if notice is Notice.RESOLVED else ()),
             ],
@@ -149,8 +154,8 @@ def of_error(rule: AlertRule, error: str, *, at: datetime, now: datetime) -> Non
     _announce(rule, what, now)
 
 
-def of_test(rule: AlertRule, *, now: datetime) -> None:
-    """Send what the rule would send, marked as a test."""
+def of_test(rule: AlertRule, *, now: datetime) -> int:
+    """Send what the rule would send, marked as a test; return to how many."""
     what = Happening(
         alert_type=_type(rule),
         key=f"test {rule.pk} {now.isoformat()}",
@@ -160,7 +165,7 @@ def of_test(rule: AlertRule, *, now: datetime) -> None:
         path=f"/admin/alerts/alertrule/{rule.pk}/change/",
         through=through(rule),
     )
-    _announce(rule, what, now)
+    return _announce(rule, what, now)
 
 
 def _type(rule: AlertRule, worst: float = 0) -> AlertType:
@@ -179,11 +184,12 @@ def through(rule: AlertRule) -> frozenset[ChannelKind]:
     return frozenset(mail | webhooks | (INTEGRATIONS if rule.notify_integrations else set()))
 
 
-def _announce(rule: AlertRule, what: Happening, now: datetime) -> None:
-    if what.through:
-        # The API may not read all of a person's row.
-        author = User.objects.only("id", "email", "is_active").get(pk=rule.user_id)
-        notifications.announce(rule.project_id, author, what, now=now)
+def _announce(rule: AlertRule, what: Happening, now: datetime) -> int:
+    if not what.through:
+        return 0
+    # The API may not read all of a person's row.
+    author = User.objects.only("id", "email", "is_active").get(pk=rule.user_id)
+    return notifications.announce(rule.project_id, author, what, now=now)
 
 
 def _summed(rule: AlertRule) -> bool:
@@ -207,17 +213,53 @@ def _apart(rule: AlertRule, value: Value | None) -> str:
     return f"just {'over' if difference > 0 else 'under'} {shown}"
 
 
-def _summary(rule: AlertRule, alert: Alert, notice: Notice, found: str, at: datetime) -> str:
+def _briefly(rule: AlertRule, value: Value | None) -> str:
+    if value is None:
+        return f"no data for {_counted(rule.time_window_minutes, 'minute')}"
+    threshold = amount(rule, rule.threshold_value)
+    return f"{_apart(rule, value)} (threshold {rule.comparison_operator} {threshold})"
+
+
+def _found(rule: AlertRule, alert: Alert, value: Value | None, samples: int) -> _Found:
+    """Return what a minute found; of an empty one, whose calls there were none of."""
+    if samples:
+        return _Found(measured(rule, value, samples), "Look at the calls of that time.")
+    what_to_do = "Check whether the program still runs and reports."
+    if value is not None:
+        return _Found(measured(rule, value, samples), what_to_do)
+    apart = {rule.group_by: alert.group}
+    model = apart.get("model") or rule.model_filter
+    operation = apart.get("operation") or rule.operation_filter
+    calls = (
+        "No calls",
+        f" of {model}" if model else "",
+        f" ({operation})" if operation else "",
+        f" with status {rule.status_filter}" if rule.status_filter else "",
+        "" if rule.metric_type in _OF_ALL_CALLS else f" with a {_name(rule)}",
+        f" for {_counted(rule.time_window_minutes, 'minute')}",
+    )
+    return _Found("".join(calls), what_to_do)
+
+
+def _summary(rule: AlertRule, alert: Alert, notice: Notice, found: _Found, at: datetime) -> str:
     lasted = _length(at - alert.started_at)
     if notice is Notice.RESOLVED:
         if alert.resolution == BY_HAND:
             return f"Somebody ended it after {lasted}. What still holds begins another one."
-        return f"It is over, after {lasted}: {found}."
+        if alert.resolution == SILENT:
+            return (
+                f"It is over, after {lasted}: nothing was heard of {alert.group} for a day. "
+                "It is watched again from its next call on."
+            )
+        return f"It is over, after {lasted}: {found.what}."
     if notice is Notice.AGAIN:
-        return f"{found}. It has fired for {lasted}. Acknowledge it to hear no more until it ends."
+        return (
+            f"{found.what}. It has fired for {lasted}. "
+            "Acknowledge it to hear no more until it ends."
+        )
     since = "" if at == alert.started_at else f" It has fired for {lasted}."
     return (
-        f"{found}.{since} Look at the calls of that time. Who looks after it acknowledges it; "
+        f"{found.what}.{since} {found.what_to_do} Who looks after it acknowledges it; "
         "then nobody is told again until it ends."
     )
 
@@ -227,6 +269,11 @@ def _links(alert: Alert, notice: Notice) -> list[tuple[str, str]]:
         return []
     project = urlencode({"project": str(alert.project_id)})
     return [("Acknowledge", f"/alerts/{alert.pk}/acknowledge?{project}")]
+
+
+def _sample_count(alert: Alert, samples: int) -> list[tuple[str, str]]:
+    measured = alert.resolution not in {BY_HAND, SILENT}
+    return [("Sample count", f"{samples:,}")] if measured else []
 
 
 def _filters(rule: AlertRule, alert: Alert) -> list[tuple[str, str]]:
@@ -247,6 +294,10 @@ def _of_the_end(rule: AlertRule, alert: Alert) -> list[tuple[str, str]]:
         ("Peak", amount(rule, alert.peak_value)),
         ("Samples in all", f"{alert.samples:,}"),
     ]
+
+
+def _name(rule: AlertRule) -> str:
+    return _NAMES[Metric(rule.metric_type)].lower()
 
 
 def _number(value: Decimal, places: int) -> str:

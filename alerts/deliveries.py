@@ -23,6 +23,7 @@ from alerts.models import (
     AttemptOutcome,
     Channel,
     ChannelKind,
+    Event,
     Notification,
     NotificationStatus,
 )
@@ -76,6 +77,9 @@ def deliver(notification_id: uuid.UUID, *, now: datetime) -> Next | None:
     if obstacle := _obstacle(notification):
         give_up(notification, obstacle)
         return None
+    if _is_overtaken(notification):
+        give_up(notification, "A later notice of the same alert has arrived already.")
+        return _following(notification, now)
     started = time.monotonic()
     result = _sent(notification, now)
     took = timedelta(seconds=time.monotonic() - started)
@@ -138,7 +142,9 @@ def _claim(notification_id: uuid.UUID, now: datetime) -> Notification | None:
     )
     with transaction.atomic():
         seen = due.select_related("event", "channel").first()
-        if seen is None or not (_obstacle(seen) or _has_its_turn(seen, now)):
+        if seen is None:
+            return None
+        if not (_obstacle(seen) or _is_overtaken(seen) or _has_its_turn(seen, now)):
             return None
         lease = LEASE if seen.kind == ChannelKind.EMAIL else LEASE_OF_HTTP
         if not due.move(
@@ -173,12 +179,18 @@ def _next(notification: Notification, result: Result, ended: datetime) -> Next |
     Channel.objects.filter(pk=notification.channel.pk).update(
         busy_until=ended + pause if pause else None
     )
-    if pause > pace:
+    return None if pause > pace else _following(notification, ended)
+
+
+def _following(notification: Notification, now: datetime) -> Next | None:
+    """Return who waits for the same channel, where that takes one at a time."""
+    pace = PACES.get(ChannelKind(notification.kind))
+    if pace is None or notification.channel is None:
         return None
     waiting = Notification.objects.filter(
         channel=notification.channel,
         status=NotificationStatus.PENDING,
-        not_before__lte=ended,
+        not_before__lte=now,
     )
     found = waiting.order_by("not_before", "pk").values_list("pk", flat=True).first()
     return None if found is None else Next(found, pace)
@@ -197,11 +209,30 @@ def _obstacle(notification: Notification) -> str:
     """Return why it cannot be sent at all, or an empty string."""
     channel = notification.channel
     if channel is None:
-        lone = notification.target != Notification.AUTHOR
-        return "Its channel was deleted." if lone else ""
+        personal = notification.target == Notification.AUTHOR or notification.to_admin
+        return "" if personal else "Its channel was deleted."
     if channel.enabled or notification.event.alert_type == AlertType.CHANNEL_TEST:
         return ""
     return f"The channel {channel.name} is disabled. Enable it, then send this again."
+
+
+def _is_overtaken(notification: Notification) -> bool:
+    """Whether its target knows more of the episode already: "Firing" after "Resolved" is false.
+
+    What somebody sends again goes out all the same.
+    """
+    event = notification.event
+    sent_again = notification.claim_no > notification.attempts
+    if not (event.episode and event.notice) or sent_again:
+        return False
+    later = Event.objects.filter(
+        project_id=event.project_id, episode=event.episode, occurred_at__gt=event.occurred_at
+    )
+    return Notification.objects.filter(
+        event__in=later.exclude(notice=""),
+        target=notification.target,
+        status=NotificationStatus.SENT,
+    ).exists()
 
 
 def _sent(notification: Notification, now: datetime) -> Result:

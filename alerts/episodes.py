@@ -4,7 +4,7 @@ Rows are locked in the order rule, state, alert.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -102,7 +102,8 @@ def follow(turns: Sequence[Turn], alerts: Mapping[Key, Alert]) -> None:
             continue
         value = turn.result.judged.value
         alert.samples += turn.result.samples
-        if value is not None:
+        # What is too little to judge by is too little to be a peak.
+        if value is not None and turn.result.judged.health is Health.OK:
             alert.last_value = float(value)
             alert.peak_value = _peak(turn, alert.peak_value)
         changed.append(alert)
@@ -163,6 +164,27 @@ def abandon(found: Sequence[AlertRule], resolution: str, *, now: datetime) -> No
         AlertStatus.RESOLVED, resolved_at=now, resolution=resolution
     )
     RuleState.objects.filter(rule__in=found).delete()
+
+
+def forget(rule: AlertRule, groups: Collection[str], *, now: datetime) -> int:
+    """End what fires of a rule's groups that have fallen silent, forget them, and count them."""
+    with transaction.atomic():
+        found = _locked_rules([rule.pk]).get(rule.pk)
+        if found is None:
+            return 0
+        fires = Alert.objects.filter(rule=found, status=AlertStatus.FIRING, group__in=groups)
+        alerts = {alert.group: alert for alert in fires}
+        states = RuleState.objects.filter(rule=found, group__in=groups)
+        for state in states.select_for_update(no_key=True).order_by("pk"):
+            end, alert = rules.ended(memory_of(state)), alerts.get(state.group)
+            if alert is None or not _close(alert, announcements.SILENT, now):
+                continue
+            if end.notice is not None:
+                alert.resolution = announcements.SILENT
+                announcements.of_episode(
+                    found, alert, end.notice, value=None, samples=0, at=now, now=now
+                )
+        return states.delete()[0]
 
 
 def _locked_rules(ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, AlertRule]:

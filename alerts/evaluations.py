@@ -6,7 +6,7 @@ them. A unique key on (project, minute) lets one evaluator through; whoever dies
 
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -18,7 +18,8 @@ from access import heartbeats
 from alerts import episodes, history, rollups, rules, watches
 from alerts.episodes import Key, Turn
 from alerts.rule_models import Alert, AlertRule, AlertStatus, EvaluationPass, Metric, RuleState
-from alerts.watches import Watch
+from alerts.rules import Policy
+from alerts.watches import Result, Watch
 from alerts.windows import KINDS, Series
 
 logger = structlog.get_logger(__name__)
@@ -87,10 +88,11 @@ def evaluate_project(project_id: uuid.UUID, *, at: datetime, now: datetime) -> b
     """Evaluate the project's rules over the windows that end at `at`, unless it has been done.
 
     Return False as well where another process packs or evaluates: without what is being packed
-    the minute would be judged as if it were empty.
+    the minute would be judged as if it were empty. What cannot be packed or read is an error of
+    all the rules, and a minute like any other.
     """
-    packed = rollups.pack(project_id, before=at, judged=_last_judged(project_id), now=now)
-    if packed is None:
+    problem = _pack(project_id, at, now)
+    if problem is None:
         return False
     with transaction.atomic():
         if not _alone(project_id):
@@ -98,7 +100,7 @@ def evaluate_project(project_id: uuid.UUID, *, at: datetime, now: datetime) -> b
         found = _watches(project_id)
         if not found or not _claim(project_id, at, now):
             return False
-        series = read_series(project_id, found, end=at)
+        series = problem or _read(project_id, found, at)
         open_alerts = _open_alerts(project_id)
         turns = _turns(found, series, _states(project_id), open_alerts, at)
         quiet = [turn for turn in turns if turn.key in open_alerts]
@@ -109,6 +111,27 @@ def evaluate_project(project_id: uuid.UUID, *, at: datetime, now: datetime) -> b
         episodes.heal({turn.key for turn in turns}, project_id)
         history.write(project_id, turns, at=at, now=now)
     return True
+
+
+def _pack(project_id: uuid.UUID, at: datetime, now: datetime) -> str | None:
+    """Pack what came; return what went wrong, or an empty text. None: another one is at it."""
+    try:
+        packed = rollups.pack(project_id, before=at, judged=_last_judged(project_id), now=now)
+    except Exception as error:
+        logger.exception("spans not packed", project=str(project_id))
+        return f"The spans could not be packed: {type(error).__name__}."
+    return None if packed is None else ""
+
+
+def _read(project_id: uuid.UUID, found: Iterable[Watch], end: datetime) -> Series | str:
+    """Return what the rules need, or why it could not be read."""
+    try:
+        # A statement that fails would otherwise take the whole minute with it.
+        with transaction.atomic():
+            return read_series(project_id, found, end=end)
+    except Exception as error:
+        logger.exception("minutes not read", project=str(project_id))
+        return f"The minutes could not be read: {type(error).__name__}."
 
 
 def read_series(project_id: uuid.UUID, found: Iterable[Watch], *, end: datetime) -> Series:
@@ -206,7 +229,7 @@ def _watches(project_id: uuid.UUID) -> list[Watch]:
 
 def _turns(
     found: Sequence[Watch],
-    series: Series,
+    series: Series | str,
     states: Mapping[Key, RuleState],
     open_alerts: Mapping[Key, Alert],
     at: datetime,
@@ -217,7 +240,7 @@ def _turns(
     turns = []
     for watch in found:
         policy = watch.policy
-        for result in watches.look(watch, policy, series, known.get(watch.id, ())):
+        for result in _results(watch, policy, series, known.get(watch.id, ())):
             key = (watch.id, result.group)
             state, alert = states.get(key), open_alerts.get(key)
             step = rules.step(
@@ -229,6 +252,14 @@ def _turns(
             )
             turns.append(Turn(result, state, step))
     return turns
+
+
+def _results(
+    watch: Watch, policy: Policy, series: Series | str, known: Collection[str]
+) -> list[Result]:
+    if isinstance(series, str):
+        return watches.failed(watch, series)
+    return watches.look(watch, policy, series, known)
 
 
 def _states(project_id: uuid.UUID) -> dict[Key, RuleState]:

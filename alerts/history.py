@@ -129,7 +129,7 @@ def late(rule: AlertRule, evaluated: Sequence[Evaluated]) -> list[int]:
         project_id=rule.project_id,
         minute__gte=first,
         minute__lt=max(one.minute for one in judged),
-        **_filters(rule),
+        **filters(rule),
     ).values_list("minute", "packed_at", "count", "model", "operation")
     came = list(arrivals)
     return [
@@ -144,6 +144,17 @@ def late(rule: AlertRule, evaluated: Sequence[Evaluated]) -> list[int]:
     ]
 
 
+def filters(rule: AlertRule) -> dict[str, str]:
+    """Return what the rule wants of its spans, by column; what it leaves open is left out."""
+    given = {
+        "source": "" if rule.source_filter == SourceFilter.ANY else rule.source_filter,
+        "model": rule.model_filter,
+        "operation": rule.operation_filter,
+        "status": rule.status_filter,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
 def keep_days(now: datetime) -> None:
     """Make the days to come, and forget what is older than the retention."""
     days = settings.EVALSCHED_EVALUATION_RETENTION_DAYS
@@ -153,16 +164,6 @@ def keep_days(now: datetime) -> None:
 
 def forget(rule: AlertRule) -> None:
     RuleEvaluation.objects.filter(rule_id=rule.pk)._raw_delete("default")
-
-
-def _filters(rule: AlertRule) -> dict[str, str]:
-    given = {
-        "source": "" if rule.source_filter == SourceFilter.ANY else rule.source_filter,
-        "model": rule.model_filter,
-        "operation": rule.operation_filter,
-        "status": rule.status_filter,
-    }
-    return {name: value for name, value in given.items() if value}
 
 
 def _found(turn: Turn) -> tuple[Any, ...]:

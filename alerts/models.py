@@ -194,11 +194,13 @@ class NotificationQuerySet(StatefulQuerySet["Notification"]):
 class Notification(Owned):
     """One event on its way to one address. The outbox: delivering it is a claim of its own.
 
-    `target` is the channel's id, or AUTHOR for the mail to whom the event concerns. `address` is
-    what may be shown of where it goes. `attempts` counts since it was made, or last sent again.
+    `target` is the channel's id, or AUTHOR for the mail to whom the event concerns, or begins with
+    ADMIN where that person has left. `address` is what may be shown of where it goes. `attempts`
+    counts since it was made, or last sent again.
     """
 
     AUTHOR: ClassVar[str] = "author"
+    ADMIN: ClassVar[str] = "admin:"
 
     event = owned_key("alerts.Event", related_name="notifications")
     channel = owned_key("alerts.Channel", null=True, related_name="notifications")
@@ -253,6 +255,10 @@ class Notification(Owned):
 
     def __str__(self) -> str:
         return f"{self.kind} to {self.address}"
+
+    @property
+    def to_admin(self) -> bool:
+        return self.target.startswith(self.ADMIN)
 
 
 class AttemptOutcome(models.TextChoices):

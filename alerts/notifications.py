@@ -1,7 +1,7 @@
 """The outbox: events and their notifications, written in the transaction of what happened."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,8 +9,9 @@ import structlog
 from django.db import IntegrityError, transaction
 
 from access.hints import hint
-from access.models import Membership, User
+from access.models import Membership, Role, User
 from alerts import preferences
+from alerts.channels import wording
 from alerts.models import AlertType, Channel, ChannelKind, Event, Notification
 
 logger = structlog.get_logger(__name__)
@@ -39,23 +40,29 @@ class Happening:
     through: frozenset[ChannelKind] = frozenset(ChannelKind)
 
 
-def announce(project_id: uuid.UUID, author: User, what: Happening, *, now: datetime) -> None:
+def announce(project_id: uuid.UUID, author: User, what: Happening, *, now: datetime) -> int:
     """Store an event and whom it goes to. Call it in the transaction of what happened.
 
-    It goes to `author`, whom it concerns, by mail, and to the project's channels.
+    It goes to `author`, whom it concerns, by mail, and to the project's channels. Of an author who
+    has left, the project's admins get the mail. Return how many notifications there are.
     """
     event = _event(project_id, author, what, now)
     Event.objects.bulk_create([event], ignore_conflicts=True)
     if not Event.objects.filter(pk=event.pk).exists():
-        return
-    kinds = preferences.wanted(author, project_id, what.alert_type, what.through)
-    by_mail = ChannelKind.EMAIL in kinds and _may_hear(author, project_id)
-    if by_mail:
-        _send(_to_author(event, author, now))
+        return 0
+    there = _is_there(author, project_id)
+    sent, mailed = 0, set()
+    for person in [author] if there else _admins(project_id):
+        by = preferences.wanted(person, project_id, what.alert_type, what.through)
+        if ChannelKind.EMAIL in by and person.email:
+            mailed.add(person.email)
+            sent += _send(_to_person(event, person, now))
+    kinds = preferences.wanted(author if there else None, project_id, what.alert_type, what.through)
     enabled = Channel.objects.filter(project_id=project_id, enabled=True, kind__in=kinds)
     for channel in enabled:
-        if not (by_mail and channel.configuration.get("address") == author.email):
-            _send(_to_channel(event, channel, now))
+        if channel.configuration.get("address") not in mailed:
+            sent += _send(_to_channel(event, channel, now))
+    return sent
 
 
 def for_one(event: Event, channel: Channel, *, now: datetime) -> Notification:
@@ -79,26 +86,25 @@ def _event(project_id: uuid.UUID, author: User, what: Happening, now: datetime) 
         key=what.key,
         episode=what.episode,
         notice=what.notice,
-        subject=what.subject[:300],
-        summary=what.summary,
-        facts=_rows(what.facts),
+        # What a name or an error brings along must not look like lines of ours.
+        subject=wording.one_line(what.subject)[:300],
+        summary=wording.one_line(what.summary),
+        facts=[[label, wording.one_line(value)] for label, value in what.facts],
         path=what.path,
-        links=_rows(what.links),
+        links=[list(link) for link in what.links],
         occurred_at=now,
     )
 
 
-def _rows(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
-    return [list(pair) for pair in pairs]
-
-
-def _to_author(event: Event, author: User, now: datetime) -> Notification:
+def _to_person(event: Event, person: User, now: datetime) -> Notification:
+    to_author = person.pk == event.user_id
     return Notification(
         project_id=event.project_id,
-        user=author,
+        user=person,
         event=event,
+        target=Notification.AUTHOR if to_author else f"{Notification.ADMIN}{person.pk.hex}",
         kind=ChannelKind.EMAIL,
-        address=author.email,
+        address=person.email,
         not_before=now,
     )
 
@@ -122,18 +128,27 @@ def shown_address(channel: Channel) -> str:
     return place.partition("://")[2].partition("/")[0] if "://" in place else place
 
 
-def _send(notification: Notification) -> None:
+def _send(notification: Notification) -> bool:
     try:
         with transaction.atomic():
             notification.save(force_insert=True)
     except IntegrityError:
         # Its channel was deleted at this moment: what happened is told to the others all the same.
         logger.warning("channel deleted meanwhile", target=notification.target)
-        return
+        return False
     hint(DELIVER, notification.pk)
+    return True
 
 
-def _may_hear(person: User, project_id: uuid.UUID) -> bool:
-    """Whether the person can be reached and is still of the project."""
+def _is_there(person: User, project_id: uuid.UUID) -> bool:
+    """Whether the person is still of the project, and may log in."""
     member = Membership.objects.filter(project_id=project_id, user=person).exists()
-    return bool(person.email) and person.is_active and member
+    return person.is_active and member
+
+
+def _admins(project_id: uuid.UUID) -> list[User]:
+    admins = User.objects.filter(
+        memberships__project_id=project_id, memberships__role=Role.ADMIN, is_active=True
+    )
+    # The API may not read all of a person's row.
+    return list(admins.only("id", "email").order_by("pk"))

@@ -61,9 +61,15 @@ def forget(actor: Actor, preference: Preference) -> None:
 
 
 def wanted(
-    person: User, project_id: uuid.UUID, alert_type: AlertType, among: Iterable[ChannelKind]
+    person: User | None,
+    project_id: uuid.UUID,
+    alert_type: AlertType,
+    among: Iterable[ChannelKind],
 ) -> frozenset[ChannelKind]:
-    """Return the kinds of channels by which an event of the person's may go out."""
+    """Return the kinds of channels by which an event of the person's may go out.
+
+    None is nobody who could prefer anything: the defaults.
+    """
     said = dict(
         Preference.objects.filter(
             user=person, project_id=project_id, alert_type=alert_type

@@ -106,6 +106,13 @@ def anomalies(project_id: uuid.UUID, *, end: datetime, window: int) -> list[Anom
     ]
 
 
+def heard_of(project_id: uuid.UUID, *, since: datetime) -> set[Group]:
+    """Return what the project's spans were of in the minutes from `since` on."""
+    recent = Rollup.objects.filter(project_id=project_id, minute__gte=since).order_by()
+    listed = recent.values_list("groups", flat=True).distinct()
+    return {Group(*names) for groups in listed for names in json.loads(groups)}
+
+
 def reported_cost(first: datetime) -> dict[date, Decimal]:
     """Return what the spans that programs reported cost, in USD, by UTC day from `first` on."""
     days = TruncDate("minute", tzinfo=UTC)

@@ -290,7 +290,7 @@ class Alert(Owned):
     severity = models.CharField(max_length=10, choices=Severity)
     started_at = models.DateTimeField()
     resolved_at = models.DateTimeField(null=True)
-    # Why it ended: recovered, by_hand, rule_changed, rule_disabled.
+    # Why it ended: recovered, by_hand, group_silent, rule_changed, rule_disabled.
     resolution = models.CharField(max_length=20, blank=True)
     resolved_by = models.ForeignKey(User, models.PROTECT, null=True, related_name="+")
     acknowledged_at = models.DateTimeField(null=True)

@@ -1,18 +1,19 @@
 """Alert rules: made, changed and deleted, and refused where they make no sense."""
 
-import json
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
 from access import audit, rows
 from access.actors import Actor
 from access.errors import Conflict, Invalid
-from access.models import AuditEvent
-from alerts import announcements, episodes, history, rules
+from access.models import AuditEvent, Membership
+from alerts import announcements, episodes, history, rollups, rules
 from alerts.rule_models import (
     Aggregation,
     AlertRule,
@@ -23,8 +24,7 @@ from alerts.rule_models import (
     RuleStatus,
 )
 from alerts.rules import Policy
-from alerts.trace_models import Rollup
-from alerts.windows import PERCENTILES
+from alerts.windows import OTHER, PERCENTILES, Group
 
 # Longer windows would need more single values than a minute's evaluation should read.
 LONGEST_PERCENTILE_MINUTES = 60
@@ -32,6 +32,8 @@ LONGEST_PERCENTILE_MINUTES = 60
 SUGGESTED_SAMPLES = {Aggregation.P50: 5, Aggregation.P95: 59, Aggregation.P99: 299}
 _EXACT = frozenset({Metric.COST})
 _COUNTED = frozenset({Metric.ERROR_RATE, Metric.THROUGHPUT})
+# Of each call, or of each minute, these are whole numbers.
+_WHOLE = _COUNTED | {Metric.TOKEN_USAGE, Metric.ANOMALY_SEVERITY}
 _SENSIBLE = (Aggregation.AVG, Aggregation.COUNT, Aggregation.SUM)
 # What makes a rule another one: where it stood says nothing of where it stands then.
 _IDENTITY = frozenset(
@@ -42,7 +44,14 @@ _IDENTITY = frozenset(
 )
 _NOT_OF_ANOMALIES = ("operation_filter", "status_filter")
 PAUSED_ALL = "Paused with all others by pause_all. Take it back with resume_all."
-_SILENT_GROUPS = timedelta(days=1)
+# What it takes for each way to notify to reach anybody.
+_TAKES = {
+    "notify_email": "a mail address of its author or a mail channel",
+    "notify_webhooks": "a webhook channel",
+    "notify_integrations": "a chat channel",
+}
+# A little more than the longest window: what that still holds is not silent.
+_SILENT_GROUPS = timedelta(days=1, minutes=5)
 
 
 def create(actor: Actor, *, now: datetime, **fields: Any) -> AlertRule:
@@ -136,8 +145,14 @@ def send_test(actor: Actor, rule: AlertRule, *, now: datetime) -> None:
     """
     if not announcements.through(rule):
         raise Conflict("This rule tells nobody. Switch on one of its ways to notify.")
-    announcements.of_test(rule, now=now)
-    audit.record(actor, "alert_rule.tested", rule)
+    with transaction.atomic():
+        if not announcements.of_test(rule, now=now):
+            wanted = " or ".join(words for name, words in _TAKES.items() if getattr(rule, name))
+            raise Conflict(
+                f"Nobody would be told. It takes {wanted}, enabled, and not muted in the "
+                "preferences of the rule's author."
+            )
+        audit.record(actor, "alert_rule.tested", rule)
 
 
 def standing(states: Sequence[RuleState]) -> tuple[str, str]:
@@ -154,10 +169,28 @@ def suggested_samples(rule: AlertRule) -> int:
     return SUGGESTED_SAMPLES.get(Aggregation(rule.aggregation_method), 1)
 
 
+def with_authors(rules: QuerySet[AlertRule]) -> QuerySet[AlertRule]:
+    """Return the rules with what `warnings` would otherwise ask of each one's author."""
+    return rules.annotate(author_is_there=Exists(_authors(OuterRef("project"), OuterRef("user"))))
+
+
+def _has_lost_its_author(rule: AlertRule) -> bool:
+    there = getattr(rule, "author_is_there", None)
+    return not (_authors(rule.project_id, rule.user_id).exists() if there is None else there)
+
+
+def _authors(project: Any, user: Any) -> QuerySet[Membership]:
+    return Membership.objects.filter(project=project, user=user, user__is_active=True)
+
+
 def warnings(rule: AlertRule) -> list[str]:
     """Return what is allowed and yet perhaps not meant, in sentences."""
     found = []
-    floating = rule.metric_type not in _EXACT and rule.aggregation_method != Aggregation.COUNT
+    floating = rule.metric_type not in _EXACT and not _is_whole(rule)
+    if rule.notify_email and _has_lost_its_author(rule):
+        found.append(
+            "Its author is no longer a member of the project: mails go to the project's admins."
+        )
     equality = rule.comparison_operator in {Comparison.EQUAL, Comparison.UNEQUAL}
     if equality and floating and not rule.tolerance:
         found.append("Measured values are hardly ever equal to a number. Set a tolerance.")
@@ -170,18 +203,43 @@ def warnings(rule: AlertRule) -> list[str]:
     return found
 
 
+def _is_whole(rule: AlertRule) -> bool:
+    """Whether its values are whole numbers."""
+    whole = {Aggregation.SUM, Aggregation.MAX, Aggregation.MIN}
+    counted = rule.metric_type in _WHOLE and rule.aggregation_method in whole
+    return counted or rule.aggregation_method == Aggregation.COUNT
+
+
 def forget_groups(now: datetime) -> int:
-    """Forget groups of which nothing was heard for a day, unless something is going on."""
-    quiet = RuleState.objects.filter(state=RuleStatus.INACTIVE, group__gt="")
+    """End and forget the groups of which nothing was heard for a day, wherever they stand."""
+    known: dict[uuid.UUID, dict[uuid.UUID, set[str]]] = {}
+    states = RuleState.objects.filter(group__gt="")
+    for project_id, rule_id, group in states.values_list("project_id", "rule_id", "group"):
+        known.setdefault(project_id, {}).setdefault(rule_id, set()).add(group)
     forgotten = 0
-    for project_id in quiet.order_by("project_id").values_list("project_id", flat=True).distinct():
-        recent = Rollup.objects.filter(project_id=project_id, minute__gte=now - _SILENT_GROUPS)
-        seen: set[str] = set()
-        for groups in recent.values_list("groups", flat=True).distinct():
-            for _, model, operation, _ in json.loads(groups):
-                seen |= {model, operation}
-        forgotten += quiet.filter(project_id=project_id).exclude(group__in=seen).delete()[0]
+    for project_id, groups in known.items():
+        heard = rollups.heard_of(project_id, since=now - _SILENT_GROUPS)
+        # Who was put together with others may be among them.
+        if any(one.model == OTHER for one in heard):
+            continue
+        for rule in AlertRule.objects.filter(pk__in=groups):
+            silent = groups[rule.pk] - _groups_among(rule, heard)
+            if silent:
+                forgotten += episodes.forget(rule, silent, now=now)
     return forgotten
+
+
+def _groups_among(rule: AlertRule, heard: Iterable[Group]) -> set[str]:
+    """Return the names of the rule's groups among what was heard of."""
+    wanted = history.filters(rule)
+    if rule.metric_type == Metric.ANOMALY_SEVERITY:
+        # Anomalies are of a model, wherever its calls came from.
+        wanted.pop("source", None)
+    return {
+        getattr(one, rule.group_by)
+        for one in heard
+        if rule.group_by and all(getattr(one, name) == value for name, value in wanted.items())
+    }
 
 
 def _assign(rule: AlertRule, fields: Mapping[str, Any]) -> None:

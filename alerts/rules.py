@@ -139,7 +139,7 @@ def step(
 ) -> Step:
     """Return what follows from `finding` in the minute that ends at `at`.
 
-    Who has acknowledged an episode is not told of it again, only of its end.
+    Who has acknowledged an episode is not told of it again, only of the end of what was told.
     """
     if finding is Finding.UNKNOWN:
         return Step(memory)
@@ -185,7 +185,7 @@ def _noticed(policy: Policy, moved: Step, at: datetime, acknowledged: bool) -> S
     cooldown = policy.cooldown_minutes * _MINUTE
     if memory.notified_at is not None and at - memory.notified_at < cooldown:
         return moved
-    if memory.told and (not policy.renotify or not cooldown or acknowledged):
+    if acknowledged or (memory.told and (not policy.renotify or not cooldown)):
         return moved
     notice = Notice.AGAIN if memory.told else Notice.FIRING
     return replace(moved, memory=replace(memory, notified_at=at, told=True), notice=notice)

@@ -11,6 +11,7 @@ from access import audit
 from access.actors import Actor
 from access.errors import RateLimited
 from alerts import deliveries, notifications
+from alerts.channels import wording
 from alerts.models import AlertType, Attempt, AttemptOutcome, Channel, Event, Notification
 
 # A receiver that answers nothing must not take all threads of the web process.
@@ -30,14 +31,15 @@ class Tried:
 
 def make(actor: Actor, channel: Channel, *, now: datetime) -> Notification:
     """Store a message that says it is a test, also for a channel that is switched off."""
+    name = wording.one_line(channel.name)
     event = Event(
         project=actor.project,
         user=actor.user,
         alert_type=AlertType.CHANNEL_TEST,
         key=str(uuid.uuid4()),
-        subject=f"Test of the channel {channel.name}"[:300],
+        subject=f"Test of the channel {name}"[:300],
         summary="This is a test. If you can read it, alerts of this project arrive here.",
-        facts=[["Channel", channel.name], ["Asked for by", actor.user.username]],
+        facts=[["Channel", name], ["Asked for by", actor.user.username]],
         occurred_at=now,
     )
     with transaction.atomic():

@@ -76,7 +76,7 @@ class Traces(ApiView):
 
 
 class _AlertRules(ApiView):
-    queryset = AlertRule.objects.prefetch_related("states")
+    queryset = rulebook.with_authors(AlertRule.objects.prefetch_related("states"))
     serializer_class: Any = AlertRuleSerializer
 
 

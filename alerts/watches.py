@@ -108,11 +108,16 @@ def look(
         logger.exception("rule not measured", rule=str(watch.id))
         problem, measured = f"It could not be measured: {type(error).__name__}.", {}
     if problem:
-        return [Result(watch, "", 0, Judged(Finding.UNKNOWN, Health.ERROR, None), problem)]
+        return failed(watch, problem)
     return [
         Result(watch, group, found.samples, rules.judge(policy, found))
         for group, found in measured.items()
     ]
+
+
+def failed(watch: Watch, problem: str) -> list[Result]:
+    """Return what a minute says to a rule, of all its groups, that cannot be judged."""
+    return [Result(watch, "", 0, Judged(Finding.UNKNOWN, Health.ERROR, None), problem)]
 
 
 def _measured(

@@ -25,6 +25,7 @@ from alerts.models import Alert, Event
 _ENDINGS = {
     "recovered": "the value recovered",
     "by_hand": "somebody resolved it",
+    "group_silent": "nothing was heard of its group for a day",
     "rule_changed": "its rule watches something else now",
     "rule_disabled": "its rule was disabled",
 }

@@ -24,7 +24,8 @@ def send(notification: Notification, event: Event) -> None:
         "url": wording.url(event.path),
         "links": [(label, wording.url(path)) for label, path in event.links],
         "good": wording.is_good_news(event),
-        "channel": notification.channel,
+        "channel": notification.channel and wording.one_line(notification.channel.name),
+        "to_admin": notification.to_admin,
     }
     mail = EmailMultiAlternatives(
         subject=wording.one_line(event.subject),

@@ -417,6 +417,21 @@ def test_nobody_lets_themselves_into_a_project_or_up_its_ranks(mine: Actor, thei
         Membership(project=theirs.project, user=mine.user, role=Role.ADMIN).save(force_insert=True)
 
 
+def test_what_a_colleague_prefers_is_seen_and_neither_changed_nor_taken(mine: Actor) -> None:
+    colleague = make_actor(make_member(mine.project).user, project=mine.project)
+    rows = Preference.objects.filter(pk=make_preference(colleague).pk)
+
+    with acting_in(mine.project.pk, mine.user.pk):
+        seen = rows.count()
+        changed = _attempt(lambda: rows.update(enabled=True))
+        taken = _attempt(lambda: rows.update(user_id=mine.user.pk))
+        removed = _attempt(lambda: rows._raw_delete(using="default"))
+        written = _attempt(lambda: make_preference(colleague, channel="slack") is None)
+
+    assert (seen, changed, taken, removed) == (1, 0, 0, 0)
+    assert "row-level security" in str(written)
+
+
 def test_outside_of_any_project_the_api_sees_nothing(mine: Actor) -> None:
     MAKE[Run](mine)
 

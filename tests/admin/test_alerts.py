@@ -70,6 +70,17 @@ def test_rules_are_switched_and_tested_from_the_list(browser: Client, own: Actor
     assert rule.rule_name in browser.get(list_of(AlertRule)).content.decode()
 
 
+def test_a_test_that_reaches_nobody_is_not_said_to_be_on_its_way(
+    browser: Client, own: Actor
+) -> None:
+    rule = make_rule(own, notify_email=False, notify_webhooks=True)
+
+    said = told(press(browser, rule, "try_now"))
+
+    assert "Nobody would be told. It takes a webhook channel" in said
+    assert not Event.objects.exists()
+
+
 def test_alerts_are_acknowledged_and_resolved(browser: Client, own: Actor) -> None:
     alert = make_alert(make_rule(own), peak_value=900, last_value=800)
     page = browser.get(url_of(alert)).content.decode()

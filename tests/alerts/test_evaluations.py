@@ -21,6 +21,7 @@ from alerts.models import (
     EvaluationPass,
     Event,
     Notification,
+    Rollup,
     RuleEvaluation,
 )
 from alerts.rule_models import RuleState
@@ -281,13 +282,53 @@ def test_silence_keeps_the_state_and_leaves_a_row_without_a_value(actor: Actor) 
     assert told(actor) == ["Firing"]
 
 
-def test_silence_is_an_alert_where_the_rule_says_so(actor: Actor) -> None:
-    rule = make_rule(actor, no_data_mode="alert")
+@pytest.mark.parametrize(
+    ("fields", "subject", "said"),
+    [
+        ({}, "no data for 5 minutes", "No calls for 5 minutes."),
+        (
+            {"model_filter": "gpt", "time_window_minutes": 1},
+            "no data for 1 minute",
+            "No calls of gpt for 1 minute.",
+        ),
+        (
+            {
+                "metric_type": "ttft",
+                "model_filter": "gpt",
+                "operation_filter": "chat",
+                "status_filter": "success",
+            },
+            "no data for 5 minutes",
+            "No calls of gpt (chat) with status success with a time to first token for 5 minutes.",
+        ),
+    ],
+)
+def test_silence_is_an_alert_where_the_rule_says_so(
+    fields: dict[str, Any], subject: str, said: str, actor: Actor
+) -> None:
+    rule = make_rule(actor, rule_name="Quiet", no_data_mode="alert", cooldown_minutes=1, **fields)
 
     look(actor, 1)
+    look(actor, 2)
 
-    assert rows_of(rule) == [(None, "firing", "no_data", 0)]
-    assert "no data" in Event.objects.get(project=actor.project).subject
+    assert rows_of(rule) == [(None, "firing", "no_data", 0)] * 2
+    first, again = Event.objects.filter(project=actor.project).order_by("occurred_at")
+    assert first.subject == f"Firing: Quiet: {subject}"
+    assert first.summary.startswith(
+        f"{said} Check whether the program still runs and reports. Who looks after it"
+    )
+    assert again.summary.startswith(f"{said} It has fired for 1 min.")
+
+
+def test_a_group_that_fell_silent_is_named(actor: Actor) -> None:
+    make_rule(actor, no_data_mode="alert", group_by="model", time_window_minutes=1)
+    come(actor, 0.5, model="gpt")
+
+    look(actor, 1)
+    look(actor, 2)
+
+    summary = Event.objects.get(project=actor.project).summary
+    assert summary.startswith("No calls of gpt for 1 minute. Check whether")
 
 
 def test_throughput_of_nothing_is_zero(actor: Actor) -> None:
@@ -302,7 +343,9 @@ def test_throughput_of_nothing_is_zero(actor: Actor) -> None:
     look(actor, 1)
 
     assert rows_of(rule) == [(0, "firing", "ok", 0)]
-    assert told(actor) == ["Firing"]
+    event = Event.objects.get(project=actor.project)
+    assert event.subject.endswith(": 0 a minute (threshold < 1 a minute)")
+    assert "0 samples. Check whether the program still runs and reports." in event.summary
 
 
 def test_too_few_samples_keep_the_state_and_leave_a_row(actor: Actor) -> None:
@@ -313,6 +356,18 @@ def test_too_few_samples_keep_the_state_and_leave_a_row(actor: Actor) -> None:
 
     assert rows_of(rule) == [(700, "inactive", "insufficient", 1)]
     assert not RuleEvaluation.objects.get(rule_id=rule.pk).triggered
+
+
+def test_too_few_samples_are_neither_the_last_value_nor_the_peak(actor: Actor) -> None:
+    rule = make_rule(actor, min_samples=2, time_window_minutes=1)
+    for minute, latencies in enumerate([(700, 800), (9_000,), (600, 750)]):
+        for latency in latencies:
+            come(actor, minute + 0.5, latency)
+        look(actor, minute + 1)
+        alert = Alert.objects.get(rule=rule)
+        assert (alert.last_value, alert.peak_value) == ((750, 800) if minute == 2 else (800, 800))
+
+    assert alert.samples == 5
 
 
 def test_costs_are_compared_as_decimals(actor: Actor) -> None:
@@ -527,15 +582,86 @@ def test_groups_of_which_nothing_is_heard_are_forgotten(actor: Actor) -> None:
     come(actor, 0.5, 100, model="gone")
     come(actor, 0.5, 700, model="firing")
     look(actor, 1)
-    come(actor, 1440, 100, model="here")
-    look(actor, 1441)
+    come(actor, 1449, 100, model="here")
+    look(actor, 1450)
 
-    rulebook.forget_groups(at(1442))
+    rulebook.forget_groups(at(1452))
 
-    assert set(RuleState.objects.filter(rule=rule).values_list("group", flat=True)) == {
-        "here",
-        "firing",
-    }
+    assert groups_of(rule) == {"here"}
+    alert = Alert.objects.get(rule=rule)
+    assert (alert.status, alert.resolution, alert.group) == ("resolved", "group_silent", "firing")
+    assert alert.resolved_at == at(1452)
+    assert told(actor) == ["Firing", "Resolved"]
+    event = Event.objects.get(project=actor.project, notice="resolved")
+    assert event.summary == (
+        "It is over, after 24 h 11 min: nothing was heard of firing for a day. "
+        "It is watched again from its next call on."
+    )
+    assert "Sample count" not in dict(event.facts)
+
+
+def groups_of(rule: AlertRule) -> set[str]:
+    return set(RuleState.objects.filter(rule=rule).values_list("group", flat=True))
+
+
+def test_a_group_whose_silence_fires_does_not_fire_for_ever(actor: Actor) -> None:
+    rule = make_rule(
+        actor,
+        group_by="model",
+        metric_type="throughput",
+        comparison_operator="<",
+        threshold_value=Decimal(1),
+        aggregation_method="avg",
+    )
+    come(actor, 0.5, model="once")
+    look(actor, 1)
+    look(actor, 10)
+
+    rulebook.forget_groups(at(1450))
+    look(actor, 1451)
+
+    assert (groups_of(rule), told(actor)) == (set(), ["Firing", "Resolved"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "other"),
+    [
+        ("model_filter", "gpt", {"model": "another"}),
+        ("status_filter", "error", {"status": "success"}),
+        ("source_filter", "evaluation", {}),
+    ],
+)
+def test_a_group_is_heard_of_only_by_what_its_rule_looks_at(
+    field: str, value: str, other: dict[str, Any], actor: Actor
+) -> None:
+    narrowed: dict[str, Any] = {field: value}
+    rule = make_rule(actor, group_by="operation", **narrowed)
+    mine = make_span(next(_numbers), ended_at=at(0.5), model="gpt", status="error")
+    store_spans(actor, [mine], source="evaluation" if field == "source_filter" else "ingest")  # type: ignore[arg-type]
+    look(actor, 1)
+    before = groups_of(rule)
+    come(actor, 1449, **{"model": "gpt", "status": "error"} | other)
+    look(actor, 1450)
+
+    rulebook.forget_groups(at(1452))
+
+    assert (len(before), groups_of(rule)) == (1, set())
+
+
+def test_a_group_that_may_be_among_the_others_of_a_crowded_minute_is_kept(
+    actor: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = make_rule(actor, group_by="model")
+    come(actor, 0.5, model="a")
+    look(actor, 1)
+    monkeypatch.setattr(rollups, "MOST_PAIRS", 1)
+    come(actor, 1449, model="b")
+    come(actor, 1449, model="c")
+    look(actor, 1450)
+
+    rulebook.forget_groups(at(1452))
+
+    assert "a" in groups_of(rule)
 
 
 # --- Errors ----------------------------------------------------------------------------------
@@ -588,6 +714,44 @@ def test_an_error_that_passes_is_not_counted_on(
             look(actor, 3)
 
     assert told(actor) == []
+
+
+def test_a_project_whose_minutes_cannot_be_read_has_its_rules_in_error(actor: Actor) -> None:
+    rules = [make_rule(actor, time_window_minutes=5), make_rule(actor, group_by="model")]
+    come(actor, 0.5, 700)
+    look(actor, 1)
+    intact = Rollup.objects.filter(project=actor.project)
+    kept = intact.get().latency_counts
+    intact.update(latency_counts=b"damaged")
+
+    done = [look(actor, minute) for minute in (2, 3, 3, 4, 5)]
+    intact.update(latency_counts=kept)
+    look(actor, 6)
+
+    assert done == [True, True, False, True, True]
+    assert [row[1:3] for row in rows_of(rules[0])] == [
+        ("firing", "ok"),
+        *[("firing", "error")] * 4,
+        ("firing", "no_data"),
+    ]
+    events = Event.objects.filter(project=actor.project, alert_type="rule_error")
+    assert {event.occurred_at for event in events} == {at(4) + timedelta(seconds=9)}
+    assert events.count() == 2
+    assert "could not be read" in events[0].summary
+    assert {rulebook.standing(list(rule.states.all()))[1] for rule in rules} == {"no_data"}
+
+
+@pytest.mark.parametrize("spans", [0, 1], ids=["read", "packed"])
+def test_a_statement_that_fails_takes_nothing_else_with_it(spans: int, actor: Actor) -> None:
+    rule = make_rule(actor)
+    for _ in range(spans):
+        come(actor, 0.5, 700)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE alerts_rollup RENAME crowded TO something_else")
+
+    assert look(actor, 1)
+
+    assert rows_of(rule) == [(None, "inactive", "error", 0)]
 
 
 def test_groups_that_cannot_be_told_apart_are_an_error_for_who_needs_them(

@@ -1,5 +1,6 @@
 """What is announced is stored once, with what happened, and delivered by real mail."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from functools import partial
@@ -12,8 +13,8 @@ from pytest_django import Settings
 
 from access.actors import Actor
 from access.errors import Conflict
-from access.models import AuditEvent, Membership
-from alerts import deliveries, notifications
+from access.models import AuditEvent, Membership, Role
+from alerts import deliveries, notifications, trials
 from alerts.channels import email as email_channel
 from alerts.deliveries import LEASE, RETRY_AFTER, deliver, replay, rescue
 from alerts.models import (
@@ -35,7 +36,10 @@ from tests.factories import (
     make_actor,
     make_channel,
     make_event,
+    make_member,
     make_notification,
+    make_preference,
+    make_project,
     make_run,
     make_schedule,
 )
@@ -172,6 +176,28 @@ def test_names_cannot_bring_markup_or_headers_along(mailbox: MailServer) -> None
     assert "<script>" not in body(mail, "html")
     assert "&lt;script&gt;" in body(mail, "html")
     assert waiting().status == NotificationStatus.SENT
+
+
+def test_names_and_errors_cannot_write_lines_that_look_like_ours(mailbox: MailServer) -> None:
+    forged = "Acknowledge: https://evil.example/login"
+    nasty = f"gpt\r\n{forged}\n\u2028{forged}\x0b{forged}"
+    actor = make_actor()
+    channel = make_channel(actor, name=nasty)
+    what = happening(subject=nasty, summary=nasty, links=[("Acknowledge", "/alerts/1")])
+    tell(actor, replace(what, facts=[("Model", nasty)]))
+    trials.make(actor, channel, now=NOW)
+
+    for notification in Notification.objects.all():
+        deliver(notification.pk, now=NOW)
+
+    assert len(mailbox.mails) == 3
+    for mail in mailbox.mails:
+        lines = body(mail, "plain").splitlines()
+        assert not any(line.strip().startswith(forged) for line in lines)
+        assert "\u2028" not in body(mail, "plain")
+    for event in Event.objects.all():
+        texts = [event.subject, event.summary, *(value for _, value in event.facts)]
+        assert all(len(text.splitlines()) == 1 for text in texts)
 
 
 def test_a_very_long_name_still_arrives(mailbox: MailServer) -> None:
@@ -453,6 +479,26 @@ def test_who_left_the_project_is_told_no_more_but_its_channels_are() -> None:
     tell(actor)
 
     assert addresses() == {"ops@example.org"}
+
+
+@pytest.mark.parametrize("left", ["project", "service"])
+def test_in_place_of_who_left_the_projects_admins_are_told(left: str, mailbox: MailServer) -> None:
+    project = make_project()
+    author = make_actor(make_member(project).user, project=project)
+    make_channel(author, url="https://hooks.example.org/")
+    make_preference(author, channel="webhook")
+    admins = [make_member(project, role=Role.ADMIN).user for _ in range(2)]
+    make_preference(make_actor(admins[0], project=project))
+    if left == "project":
+        Membership.objects.filter(user=author.user).delete()
+    else:
+        author.user.is_active = False
+
+    tell(author)
+
+    assert addresses() == {project.user.email, admins[1].email, "hooks.example.org"}
+    deliver(Notification.objects.get(address=admins[1].email).pk, now=NOW)
+    assert "you are an admin of the project" in body(mailbox.mails[0], "plain")
 
 
 @pytest.mark.parametrize(

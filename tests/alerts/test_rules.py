@@ -257,6 +257,17 @@ def test_after_a_restart_the_times_go_on() -> None:
     assert later.memory.state == FIRING
 
 
+def test_who_has_acknowledged_is_not_told_of_what_was_deferred() -> None:
+    given = policy(cooldown_minutes=60)
+    memory = Memory(FIRING, notified_at=NOW, told=False)
+
+    due = rules.step(given, memory, Finding.BREACH, NOW + 60 * MINUTE, acknowledged=True)
+    end = rules.step(given, due.memory, Finding.CLEAR, NOW + 61 * MINUTE, acknowledged=True)
+
+    assert due == Step(memory)
+    assert (end.ended, end.notice) == (True, None)
+
+
 def test_who_has_acknowledged_is_told_of_the_end_only() -> None:
     given = policy(cooldown_minutes=1)
     memory = rules.step(given, Memory(), Finding.BREACH, NOW).memory

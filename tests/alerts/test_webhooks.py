@@ -321,6 +321,86 @@ def test_a_receiver_is_sent_one_message_at_a_time_by_one_worker(receiver: Receiv
     assert all(later - earlier >= 0.2 for earlier, later in pairwise(times))
 
 
+def make_episode(channel: Channel, *notices: str) -> list[Notification]:
+    """Make what waits of an episode, a notice a minute."""
+    return [
+        make_waiting(
+            channel,
+            alert_type="trace_latency_high",
+            episode="an alert",
+            notice=notice,
+            occurred_at=NOW + minute * timedelta(minutes=1),
+        )
+        for minute, notice in enumerate(notices)
+    ]
+
+
+@pytest.mark.parametrize("later", ["again", "resolved"])
+def test_what_a_later_notice_has_overtaken_is_not_sent_any_more(
+    later: str, receiver: Receiver
+) -> None:
+    channel, secret = make_hook(receiver)
+    firing, news = make_episode(channel, "firing", later)
+    receiver.answer = Answer(500)
+    deliver(firing.pk, now=NOW)
+    deliver(firing.pk, now=NOW + timedelta(seconds=6))
+    receiver.answer = Answer(200)
+    now = clock.database_now()
+    deliver(news.pk, now=now)
+
+    deliver(firing.pk, now=now + timedelta(minutes=6))
+
+    assert len(receiver.requests) == 3
+    assert verified(secret, receiver.requests[-1])["data"]["notice"] == later
+    firing.refresh_from_db()
+    assert (firing.status, firing.lease_expires_at) == ("failed", None)
+    assert firing.error_message == "A later notice of the same alert has arrived already."
+
+
+def test_what_was_overtaken_is_sent_to_who_asks_for_it(receiver: Receiver) -> None:
+    actor = make_actor()
+    channel, _ = make_hook(receiver, actor)
+    firing, resolved = make_episode(channel, "firing", "resolved")
+    for notification in (resolved, firing):
+        deliver(notification.pk, now=NOW)
+
+    deliveries.replay(actor, firing, now=NOW)
+    receiver.answer = Answer(500)
+    deliver(firing.pk, now=NOW)
+    receiver.answer = Answer(200)
+    deliver(firing.pk, now=NOW + timedelta(seconds=6))
+
+    firing.refresh_from_db()
+    assert (firing.status, len(receiver.requests)) == ("sent", 3)
+
+
+def test_what_another_way_has_brought_does_not_overtake(receiver: Receiver) -> None:
+    actor = make_actor()
+    channel, _ = make_hook(receiver, actor)
+    firing, resolved = make_episode(channel, "firing", "resolved")
+    (other,) = make_episode(make_channel(actor, url=receiver.url), "firing")
+    Notification.objects.filter(pk=resolved.pk).update(target=other.target)
+    deliver(resolved.pk, now=NOW)
+
+    deliver(firing.pk, now=NOW)
+
+    firing.refresh_from_db()
+    assert firing.status == "sent"
+
+
+def test_behind_what_was_overtaken_the_next_one_is_not_left_waiting(receiver: Receiver) -> None:
+    channel, _ = make_hook(receiver)
+    firing, resolved = make_episode(channel, "firing", "resolved")
+    waiting = make_waiting(channel)
+    Notification.objects.filter(pk=waiting.pk).update(not_before=NOW + timedelta(minutes=1))
+    deliver(resolved.pk, now=NOW)
+
+    after = deliver(firing.pk, now=NOW + timedelta(minutes=2))
+
+    assert after is not None
+    assert after.notification_id == waiting.pk
+
+
 def test_nobody_listening_is_a_failure_of_the_network(settings: Settings) -> None:
     settings.EVALSCHED_PRIVATE_HOSTS = ["127.0.0.1"]
     with Receiver() as gone:

@@ -8,10 +8,20 @@ import pytest
 
 from access import clock
 from access.actors import Actor
+from access.models import Membership
 from alerts import evaluations, history, partitions, rollups
-from alerts.models import Alert, AlertRule, Event, RuleEvaluation
-from tests.clients import Api
-from tests.factories import NOW, make_alert, make_rule, make_span, store_spans
+from alerts.models import Alert, AlertRule, Event, Notification, RuleEvaluation
+from tests.clients import Api, with_key
+from tests.factories import (
+    NOW,
+    make_actor,
+    make_alert,
+    make_member,
+    make_preference,
+    make_rule,
+    make_span,
+    store_spans,
+)
 
 pytestmark = pytest.mark.django_db
 PATH = "analytics/alert-rules"
@@ -60,6 +70,31 @@ def test_the_least_makes_a_rule_with_its_defaults(api: Api) -> None:
     }
     assert {name: shown[name] for name in defaults} == defaults
     assert "min_samples to 59" in shown["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "aggregation", "warned"),
+    [
+        ("latency", "max", True),
+        ("token_usage", "avg", True),
+        ("throughput", "avg", True),
+        ("token_usage", "sum", False),
+        ("token_usage", "max", False),
+        ("throughput", "sum", False),
+        ("error_rate", "sum", False),
+        ("anomaly_severity", "max", False),
+        ("latency", "count", False),
+        ("cost", "sum", False),
+    ],
+)
+def test_only_what_is_measured_is_hardly_ever_equal(
+    metric: str, aggregation: str, warned: bool, api: Api
+) -> None:
+    fields = {"metric_type": metric, "aggregation_method": aggregation}
+
+    shown = api.create(PATH, LEAST | fields | {"comparison_operator": "=="}).json()
+
+    assert any("hardly ever equal" in sentence for sentence in shown["warnings"]) == warned
 
 
 @pytest.mark.parametrize("value", [0.1, "0.1", 0.000000000001, 1_000_000])
@@ -355,6 +390,72 @@ def test_a_test_is_marked_as_one(api: Api, actor: Actor) -> None:
     assert "Nothing is wrong" in event.summary
 
 
+@pytest.mark.parametrize("end", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"])
+def test_a_preview_ends_where_there_may_be_traces(end: str, api: Api, actor: Actor) -> None:
+    rule = make_rule(actor, time_window_minutes=1440)
+
+    answer = api.create(f"{PATH}/{rule.pk}/preview", {"end": end})
+
+    assert answer.status_code == 400
+    assert answer.json()["details"] == {"end": ["There are no traces of that time."]}
+
+
+def test_a_preview_of_many_groups_is_shorter(api: Api, actor: Actor) -> None:
+    rule = make_rule(actor, group_by="model", time_window_minutes=1)
+    store_spans(actor, [make_span(n, model=f"m{n}", ended_at=NOW) for n in range(90)])
+    rollups.pack(actor.project.pk, before=NOW + MINUTE, judged=None, now=NOW + MINUTE)
+    end = (NOW + MINUTE).isoformat()
+
+    def preview(minutes: int) -> Any:
+        return api.create(f"{PATH}/{rule.pk}/preview", {"minutes": minutes, "end": end})
+
+    assert preview(67).json()["details"] == {
+        "minutes": ["With the 90 groups of that time this is at most 66."]
+    }
+    assert len(preview(66).json()["evaluations"]) == 90
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"notify_email": False, "notify_webhooks": True}, "It takes a webhook channel, enabled"),
+        (
+            {"notify_email": False, "notify_webhooks": True, "notify_integrations": True},
+            "a webhook channel or a chat channel",
+        ),
+        ({}, "a mail address of its author or a mail channel"),
+    ],
+)
+def test_a_test_that_reaches_nobody_says_what_it_takes(
+    fields: dict[str, Any], sentence: str, api: Api, actor: Actor
+) -> None:
+    rule = make_rule(actor, **fields)
+    make_preference(actor, alert_type="trace_latency_high")
+
+    answer = api.create(f"{PATH}/{rule.pk}/test")
+
+    assert answer.status_code == 409
+    assert sentence in answer.json()["message"]
+    assert not Event.objects.filter(project=actor.project).exists()
+
+
+def test_a_rule_whose_author_has_left_says_so_and_tells_the_admins(api: Api, actor: Actor) -> None:
+    author = make_actor(make_member(actor.project).user, project=actor.project)
+    rule = make_rule(author)
+    before = api.read(f"{PATH}/{rule.pk}").json()["warnings"]
+    Membership.objects.get(project=actor.project, user=author.user).delete()
+
+    test = api.create(f"{PATH}/{rule.pk}/test")
+
+    warning = "Its author is no longer a member of the project: mails go to the project's admins."
+    assert warning not in before
+    assert test.status_code == 202
+    assert Notification.objects.get().address == actor.user.email
+    for answer in (api.read(f"{PATH}/{rule.pk}"), api.change(f"{PATH}/{rule.pk}", {})):
+        assert warning in answer.json()["warnings"]
+    assert warning in api.read(PATH).json()["results"][0]["warnings"]
+
+
 # --- Alerts ----------------------------------------------------------------------------------
 
 
@@ -394,6 +495,21 @@ def test_an_alert_is_resolved_once_and_told_of_where_its_beginning_was(
     assert first.json()["resolved_by"] == str(actor.user.pk)
     subjects = Event.objects.filter(project=actor.project).values_list("subject", flat=True)
     assert sorted(subject.partition(":")[0] for subject in subjects) == ["Firing", "Resolved"]
+
+
+def test_what_its_author_has_muted_stays_muted_whoever_ends_it(api: Api, actor: Actor) -> None:
+    _fired(actor)
+    Notification.objects.all().delete()
+    for channel in ("email", "webhook"):
+        make_preference(actor, alert_type="trace_latency_high", channel=channel)
+    alert = Alert.objects.get(project=actor.project)
+    colleague = make_actor(make_member(actor.project).user, project=actor.project)
+
+    answer = with_key(colleague).create(f"alerts/{alert.pk}/resolve")
+
+    assert answer.status_code == 200
+    assert Event.objects.filter(project=actor.project, notice="resolved").exists()
+    assert not Notification.objects.exists()
 
 
 def test_what_was_sent_just_now_fires_within_its_minute(api: Api, actor: Actor) -> None:

@@ -20,6 +20,7 @@ from tests.factories import (
     make_attempt,
     make_channel,
     make_event,
+    make_member,
     make_notification,
 )
 
@@ -416,6 +417,8 @@ def test_preferences_are_a_persons_own(api: Api, actor: Actor) -> None:
     body = {"alert_type": "job_failed", "channel": "email", "enabled": False}
     api.send("PUT", "notification-preferences", body)
 
-    theirs = with_key(make_actor()).read("notification-preferences?limit=500").json()
+    colleague = make_actor(make_member(actor.project).user, project=actor.project)
 
-    assert not any(row["chosen"] for row in theirs["results"])
+    for other in (make_actor(), colleague):
+        theirs = with_key(other).read("notification-preferences?limit=500").json()
+        assert not any(row["chosen"] for row in theirs["results"])

@@ -21,7 +21,6 @@ from batches.graders import Grader
 from batches.models import (
     BATCH_OPEN,
     DOCUMENT_OPEN,
-    JOB_OPEN,
     Agent,
     Batch,
     BatchStatus,
@@ -242,9 +241,13 @@ def delete(actor: Actor, batch: Batch, *, now: datetime) -> None:
             batch.delete()
 
 
-def _refuse_in_use(batch: Batch) -> None:
-    if Job.objects.filter(batch=batch, status__in=JOB_OPEN).exists():
+def _refuse_in_flight(batch: Batch) -> None:
+    if Job.objects.filter(batch=batch, status=JobStatus.RUNNING).exists():
         raise Conflict("Its last calls are still in flight. Try again in a moment.")
+
+
+def _refuse_in_use(batch: Batch) -> None:
+    _refuse_in_flight(batch)
     cleanup.lock_documents([batch.pk])
     same = Batch.objects.filter(project_id=batch.project_id, tracking_id=batch.tracking_id)
     if same.open().exists():
@@ -274,6 +277,7 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
             JobStatus.PENDING, outcome=None, finished_at=None, lost_workers=0, **_EMPTY
         )
         if not again + missing.move(JobStatus.PENDING):
+            _refuse_in_flight(batch)
             raise Conflict("Every case of this batch has its result; there is nothing to resume.")
         Batch.objects.filter(pk=batch.pk).move(
             BatchStatus.PENDING,

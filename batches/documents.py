@@ -189,6 +189,11 @@ def retry(actor: Actor, document: Document) -> None:
         hint(FETCH)
 
 
+def is_as_asked(document: Document, job: Job) -> bool:
+    """Return whether the document's text is what the job asked, or would ask."""
+    return job.status != JobStatus.DONE or job.case_hash == document.content_hash
+
+
 def content_hash(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 

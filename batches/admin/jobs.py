@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 from access.admin import words
 from access.admin.base import ReadOnlyAdmin, change_url, instant
 from access.admin.lists import LongList
+from batches import documents
 from batches.forms.cases import as_turns
 from batches.models import Batch, Job, JobOutcome, JobStatus
 
@@ -144,6 +145,8 @@ class JobAdmin(LongList, ReadOnlyAdmin):
         if job.case is not None:
             return words.block(job.case.prompt or as_turns(job.case.messages or []))
         if job.document is not None:
+            if not documents.is_as_asked(job.document, job):
+                return "The document was changed since."
             return words.block(job.document.content)
         if job.batch.suite_name:
             return "The case was deleted with its suite."

@@ -66,8 +66,11 @@ def _figures(batch: Batch) -> str:
 
 def _call(batch: Batch, job: Job) -> str:
     told = rows.values(batch, job)
-    asked = told["prompt"] or "It was deleted."
-    asked = asked if isinstance(asked, str) else rows.as_json(asked)
+    asked = told["prompt"]
+    if asked is None:
+        asked = "It was deleted, or changed since."
+    elif not isinstance(asked, str):
+        asked = rows.as_json(asked)
     outcome = job.outcome or job.status
     return _row(
         (

@@ -8,17 +8,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, When
 from django.db.models.functions import Left
 
 from batches import batches
-from batches.models import Batch, Job
+from batches.models import Batch, Job, JobStatus
 
 # So many jobs are in memory at a time; their outputs may be long.
 PAGE = 200
 
 # Of a document's text; a page of whole ones would be too much.
 LONGEST_QUESTION = 20_000
+
+# Else the document was changed since; as `documents.is_as_asked`.
+_AS_ASKED = ~Q(status=JobStatus.DONE) | Q(document__content_hash=F("case_hash"))
 
 # Opens the project's context: a transaction for each page, and none while a client reads slowly.
 Acting = Callable[[], AbstractContextManager[None]]
@@ -44,7 +47,7 @@ def _page(batch_id: uuid.UUID, after: tuple[int, int] | None, acting: Acting) ->
     with acting():
         found = Job.objects.filter(batch=batch_id).select_related("case")
         found = found.annotate(
-            document_text=Left("document__content", LONGEST_QUESTION + 1),
+            document_text=Case(When(_AS_ASKED, Left("document__content", LONGEST_QUESTION + 1))),
             document_url=F("document__source_url"),
         )
         if after is not None:
@@ -59,7 +62,7 @@ def values(batch: Batch, job: Job) -> dict[str, Any]:
     """Return what a file tells of a job, by the names of `COLUMNS`. The model has its name.
 
     The question is that of the case, or the beginning of the document, which has an address where
-    it was fetched; None where it was deleted.
+    it was fetched; None where it was deleted, or changed since.
     """
     case = job.case
     own = {

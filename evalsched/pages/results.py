@@ -12,7 +12,7 @@ from access.errors import Invalid, NotFound
 from access.models import User
 from access.pages import Page
 from batches import batches as batches_
-from batches import case_comparisons, experiments, suites
+from batches import case_comparisons, documents, experiments, suites
 from batches.case_comparisons import Row, Side
 from batches.exports import formats
 from batches.models import Batch, Job
@@ -227,7 +227,9 @@ def _question(job: Job) -> dict[str, Any]:
         return {"question": question, "variables": "\n".join(variables), "expected": expected}
     document = job.document if job.document_id else None
     if document is None:
-        return {"question": "", "gone": True}
+        return {"question": "", "gone": "The case or document was deleted."}
+    if not documents.is_as_asked(document, job):
+        return {"question": "", "gone": "The document was changed since."}
     text = document.content
     return {
         "question": text[:_LONGEST_QUESTION],

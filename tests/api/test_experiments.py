@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from access.actors import Actor
 from batches.models import Agent, Batch, Document, Tombstone
@@ -290,3 +291,38 @@ def test_several_batches_make_one_experiment(actor: Actor, api: Api) -> None:
     Batch.objects.filter(tracking_id="pair").update(done=3, unscored=3)
     assert api.read("experiments").json()["results"][0]["unscored"] == 6
     assert len(one["runs"]) == 2
+
+
+def test_a_batch_of_an_experiment_is_deleted_with_a_tombstone(actor: Actor, api: Api) -> None:
+    old, new = (make_experiment(actor, tracking_id="pair") for _ in range(2))
+    assert api.create(f"batches/{old.pk}/cancel").status_code == 200
+
+    refused = api.remove(f"batches/{old.pk}")
+    assert (refused.status_code, "under way" in refused.json()["message"]) == (409, True)
+    assert api.create(f"batches/{new.pk}/cancel").status_code == 200
+
+    assert api.remove(f"batches/{old.pk}").status_code == 204
+    assert Tombstone.objects.get().batch_id == old.pk
+
+
+def test_an_experiments_document_is_not_changed_and_none_may_be_blank(
+    actor: Actor, api: Api
+) -> None:
+    page = make_experiment(actor).ephemeral_documents.all()[0]
+
+    assert api.change(f"documents/{page.pk}", {"title": "Other"}).status_code == 409
+    blank = api.create("documents", {"content": " \n "})
+    assert (blank.status_code, list(blank.json()["details"])) == (400, ["content"])
+
+
+def test_the_documents_of_an_experiment_are_capped_over_its_batches(
+    actor: Actor, api: Api, settings: Settings
+) -> None:
+    settings.EVALSCHED_EXPERIMENT_MAX_DOCUMENTS = 1
+    body = experiment(actor, tracking_id="mine")
+    first = api.create("batches", body)
+    assert first.status_code == 202, first.content
+
+    second = api.create("batches", body)
+
+    assert (second.status_code, list(second.json()["details"])) == (400, ["ephemeral_documents"])

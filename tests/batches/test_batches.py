@@ -154,6 +154,18 @@ def test_resuming_what_cannot_be_resumed_says_why() -> None:
         batches.resume(batch, now=NOW)
 
 
+def test_resuming_what_is_all_in_flight_waits_for_it() -> None:
+    batch = make_batch_of(1)
+    claimed = claims.exchange(batch.pk, [], want=1, now=NOW).claims
+    batches.cancel(batch, now=NOW)
+
+    with pytest.raises(Conflict, match="in flight"):
+        batches.resume(batch, now=NOW)
+
+    claims.give_back(batch.pk, claimed, now=NOW)
+    assert batches.resume(batch, now=NOW).status == BatchStatus.PENDING
+
+
 def test_resuming_forgets_the_old_deadline() -> None:
     batch = make_batch_of(2)
     Batch.objects.update(deadline_at=NOW)

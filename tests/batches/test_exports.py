@@ -149,8 +149,20 @@ def test_the_question_of_a_document_is_its_text_of_which_a_long_one_is_cut(actor
     assert [line["source_url"] for line in told] == ["https://example.org/a", None, None]
     assert (cells[0]["prompt"], cells[2]["prompt"]) == ("A <short> text.", "")
     assert "A &lt;short&gt; text." in page
-    assert "It was deleted." in page
+    assert "It was deleted, or changed since." in page
     assert "null" not in page
+
+
+def test_a_document_that_was_changed_since_is_not_what_was_asked(actor: Actor) -> None:
+    document = make_document(actor, content="Old text.")
+    made = make_asked(actor, document)
+    documents.change(actor, document, content="New text.")
+    waiting = json.loads(exported("jsonl", made))
+    bring_results(made.pk, NOW)
+
+    done = json.loads(exported("jsonl", made))
+
+    assert (waiting["prompt"], done["prompt"]) == ("New text.", None)
 
 
 def test_memory_does_not_grow_with_the_documents(actor: Actor) -> None:

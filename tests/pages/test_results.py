@@ -9,11 +9,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from batches import case_comparisons
+from batches import case_comparisons, documents, experiments
+from batches.batches import Config
 from batches.case_comparisons import Order, Show
+from batches.experiments import Plan
 from batches.exports import formats
 from batches.models import Batch, BatchStatus, Job
-from tests.factories import make_experiment
+from tests.evalsched.compared_runs import bring_results
+from tests.factories import NOW, make_document, make_endpoint, make_experiment
 from tests.pages.conftest import TRIAL, Trial, make_trial
 
 
@@ -120,6 +123,30 @@ def test_a_case_shows_what_was_taken_out_and_put_in(member: Client, trial: Trial
 
     assert "Say 3." in page
     assert "The answer is 3<ins>, or not</ins>." in page
+
+
+def test_a_document_that_was_changed_since_is_not_shown_as_what_was_asked(
+    member: Client, trial: Trial
+) -> None:
+    document = make_document(trial.actor, content="Old text.")
+    batch = experiments.create(
+        trial.actor,
+        Plan(tracking_id=TRIAL),
+        endpoint=make_endpoint(trial.actor),
+        config=Config(),
+        asked=[document],
+        now=NOW,
+    )
+    bring_results(batch.pk, NOW)
+    url = reverse("experiment_case", args=[TRIAL, Job.objects.get(batch=batch).pk])
+    before = member.get(url).content.decode()
+    documents.change(trial.actor, document, content="New text.")
+
+    after = member.get(url).content.decode()
+
+    assert "Old text." in before
+    assert "The document was changed since." in after
+    assert "New text." not in after
 
 
 def test_a_models_answer_is_shown_as_text(member: Client, trial: Trial) -> None:

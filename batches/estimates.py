@@ -1,11 +1,11 @@
 """What a batch would make of calls, tokens and money, before it is started. Changes nothing."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from access.actors import Actor
 from access.errors import Invalid
 from alerts import prices
 from batches import agents, batches, endpoints, experiments, graders
@@ -39,8 +39,8 @@ class Estimate:
 
 
 def estimate(
-    actor: Actor,
     *,
+    user_id: uuid.UUID,
     endpoint: ModelEndpoint,
     config: Config,
     now: datetime,
@@ -56,8 +56,8 @@ def estimate(
         Invalid: they would refuse it, such as a plan over its caps or an assertion without a judge.
     """
     if plan is not None:
-        experiments.check(actor, plan, suite, now=now)
-    batch = batches.drafted(user_id=actor.user.pk, endpoint=endpoint, agent=agent, config=config)
+        experiments.check(user_id, plan, suite, now=now)
+    batch = batches.drafted(user_id=user_id, endpoint=endpoint, agent=agent, config=config)
     if plan is not None and plan.agent is not None:
         fields = {"endpoint": endpoint, **plan.agent}
         batches.appoint(batch, agents.draft_ephemeral(batch, **fields))

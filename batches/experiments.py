@@ -80,7 +80,8 @@ def create(
         expires_at = now + timedelta(days=days)
     with transaction.atomic():
         if plan.is_ephemeral:
-            _refuse_over_cap(actor, now)
+            _make_one_at_a_time(actor)
+            _refuse_over_cap(actor.user.pk, now)
         batch = batches.prepare(
             user_id=actor.user.pk,
             endpoint=endpoint,
@@ -136,15 +137,15 @@ def summed(rows: QuerySet[Batch]) -> Any:
     )
 
 
-def check(actor: Actor, plan: Plan, suite: TestSuite | None, *, now: datetime) -> None:
-    """Refuse what `create` would refuse of a plan before it makes anything. Stores nothing.
+def check(user_id: uuid.UUID, plan: Plan, suite: TestSuite | None, *, now: datetime) -> None:
+    """Refuse what `create` would refuse of a plan before it makes anything.
 
     Raises:
         Invalid: a cap is reached, or two parts do not go together.
     """
     _check(plan, suite)
     if plan.is_ephemeral:
-        _refuse_over_cap(actor, now)
+        _refuse_over_cap(user_id, now)
 
 
 def has_batch(*conditions: Q, **fields: Any) -> Exists:
@@ -248,13 +249,16 @@ def _check(plan: Plan, suite: TestSuite | None) -> None:
         )
 
 
-def _refuse_over_cap(actor: Actor, now: datetime) -> None:
+def _make_one_at_a_time(actor: Actor) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CAP_LOCK, str(actor.user.pk)]
         )
+
+
+def _refuse_over_cap(user_id: uuid.UUID, now: datetime) -> None:
     most = settings.EVALSCHED_EXPERIMENT_MAX_PER_USER
-    live = Batch.objects.filter(user=actor.user, is_ephemeral=True, expires_at__gt=now)
+    live = Batch.objects.filter(user=user_id, is_ephemeral=True, expires_at__gt=now)
     if live.values("project_id", "tracking_id").distinct().count() >= most:
         raise Invalid.field(
             "is_ephemeral",

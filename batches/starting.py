@@ -41,7 +41,7 @@ def started(view: ApiView, given: dict[str, Any], *, deadline_at: datetime | Non
 def estimated(view: ApiView, given: dict[str, Any]) -> Estimate:
     """Say what starting it would take. Nothing is started."""
     asked, plan, about = _meant(view, given)
-    return estimates.estimate(view.actor, documents=asked, plan=plan, **about)
+    return estimates.estimate(user_id=view.actor.user.pk, documents=asked, plan=plan, **about)
 
 
 def _meant(

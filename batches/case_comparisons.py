@@ -110,7 +110,7 @@ def find(project_id: uuid.UUID, ids: str) -> list[Batch]:
         raise Invalid.field("ids", "Give the ids of batches, with commas between them.") from None
     if not 2 <= len(wanted) <= MOST:  # noqa: PLR2004
         raise Invalid.field("ids", f"Give the ids of 2 to {MOST} different batches.")
-    found = Batch.objects.filter(project_id=project_id).in_bulk(wanted)
+    found = Batch.objects.evaluations().filter(project_id=project_id).in_bulk(wanted)
     if len(found) < len(wanted):
         raise NotFound("There is no such batch in this project.")
     return [found[key] for key in wanted]

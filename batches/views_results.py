@@ -23,7 +23,7 @@ from batches.serializers_results import (
 
 
 class RescoreBatch(ApiView):
-    queryset = Batch.objects.all()
+    queryset = Batch.objects.evaluations()
     serializer_class = BatchSerializer
     starts_work = True
 
@@ -42,12 +42,14 @@ class CaseResults(ApiView):
 
     def get(self, request: Request, batch_id: Any) -> Response:
         """The batch's cases in their order, the repeats of each taken together."""
-        batch = self.found(Batch.objects.filter(project=self.actor.project), pk=batch_id)
+        batch = self.found(
+            Batch.objects.evaluations().filter(project=self.actor.project), pk=batch_id
+        )
         return self.listed(case_results.of(batch), count=batch.total // batch.repeats)
 
 
 class CompareBatches(ApiView):
-    queryset = Batch.objects.all()
+    queryset = Batch.objects.evaluations()
     serializer_class = ComparedCaseSerializer
     filter_backends = ()
     lists = True
@@ -91,7 +93,7 @@ _DECLARED = extend_schema(
 
 
 class _Export(ApiView):
-    queryset = Batch.objects.all()
+    queryset = Batch.objects.evaluations()
     calls_out = True
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:

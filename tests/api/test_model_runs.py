@@ -17,6 +17,7 @@ from evalsched.models import ModelRun, Run, RunStatus, Schedule
 from tests.clients import Api
 from tests.factories import (
     NOW,
+    make_batch,
     make_endpoint,
     make_execution,
     make_model_run,
@@ -421,10 +422,14 @@ def test_the_addresses_of_evaluations_know_nothing_of_model_runs(api: Api, actor
         f"scheduled-evaluations/{row.pk}/runs.csv",
         f"batches/{batch}",
         f"batches/{batch}/results",
+        f"batches/{batch}/cases",
+        f"batches/{batch}/export",
+        f"batches/compare?ids={batch},{make_batch(actor).pk}",
     ):
         assert api.read(path).status_code == 404, path
     assert api.create(f"scheduled-evaluations/{row.pk}/trigger").status_code == 404
-    assert api.create(f"batches/{batch}/resume").status_code == 404
+    for verb in ("cancel", "resume", "rescore"):
+        assert api.create(f"batches/{batch}/{verb}").status_code == 404, verb
     sides = {"baseline": str(execution.pk), "candidate": str(batch)}
     assert api.create("runs/compare", sides).status_code == 400
 

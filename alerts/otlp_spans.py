@@ -50,9 +50,7 @@ def _flaw_of_times(raw: Any) -> str:
 
 def span(raw: Any, service: str, ended: datetime) -> tuple[Span, str]:
     """Return the span, and a sentence where something it says cannot be and was left out."""
-    attributes = {item.key: value_of(item.value) for item in raw.attributes}
-    if service:
-        attributes.setdefault("service.name", service)
+    attributes = _attributes(raw, service)
     operation, named = conventions.operation_of(attributes, raw.name)
     model = conventions.text(attributes, conventions.MODEL)
     provider = conventions.text(attributes, conventions.PROVIDER)
@@ -63,8 +61,6 @@ def span(raw: Any, service: str, ended: datetime) -> tuple[Span, str]:
     ttft_ms = _ttft_ms(raw, attributes)
     within = ttft_ms is None or 0 <= ttft_ms <= latency_ms + 1
     failed = _failed(raw, attributes)
-    if raw.status.message:
-        attributes.setdefault("otel.status_message", raw.status.message)
     made = Span(
         trace_id=raw.trace_id.hex(),
         span_id=raw.span_id.hex(),
@@ -89,6 +85,15 @@ def span(raw: Any, service: str, ended: datetime) -> tuple[Span, str]:
         attributes=attributes,
     )
     return made, "" if within else _OUTSIDE
+
+
+def _attributes(raw: Any, service: str) -> dict[str, Any]:
+    attributes = {item.key: value_of(item.value) for item in raw.attributes}
+    if service:
+        attributes.setdefault("service.name", service)
+    if raw.status.message:
+        attributes.setdefault("otel.status_message", raw.status.message)
+    return attributes
 
 
 _PLAIN = frozenset({"string_value", "int_value", "double_value", "bool_value"})

@@ -76,8 +76,26 @@ class Trace(models.Model):
             models.CheckConstraint(condition=Q(status__in=TraceStatus.values), name="trace_status"),
             models.CheckConstraint(condition=Q(latency_ms__gte=0), name="trace_latency"),
         ]
-        # The newest of a project, and all of a minute.
-        indexes = [models.Index(fields=["project", "ended_at", "id"], name="trace_newest")]
+        indexes = [
+            # The newest of a project, and all of a minute.
+            models.Index(fields=["project", "ended_at", "id"], name="trace_newest"),
+            # What the list is narrowed by: of a name that is rare all spans would be read.
+            models.Index(fields=["project", "model", "ended_at", "id"], name="trace_of_model"),
+            models.Index(
+                fields=["project", "operation", "ended_at", "id"], name="trace_of_operation"
+            ),
+            # Partial, so that spans that programs report, and that went well, pay nothing for it.
+            models.Index(
+                fields=["project", "ended_at", "id"],
+                condition=Q(status=TraceStatus.ERROR),
+                name="trace_errors",
+            ),
+            models.Index(
+                fields=["project", "ended_at", "id"],
+                condition=Q(source=TraceSource.EVALUATION),
+                name="trace_evaluations",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.span_name} {self.span_id}"

@@ -110,7 +110,7 @@ _VALUES: dict[str, tuple[Any, ...]] = {
     "model_name": ("Endpoint 7", "model-7"),
     "name": ("Suite 7", "No suite"),
     "object_id": ("7",),
-    "operation": ("chat",),
+    "operation": ("chat", "none"),
     "passed": ("true", "false"),
     "provider": ("demo", "openai"),
     "rule_id": (_NOBODY,),

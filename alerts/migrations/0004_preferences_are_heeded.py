@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     Only reading is let through: the policy beside it keeps writing to one's own.
     """
 
-    dependencies = [("alerts", "0002_evaluation_last")]
+    dependencies = [("alerts", "0003_trace_filters")]
 
     operations = [
         migrations.RunSQL(

@@ -190,7 +190,7 @@ def test_a_day_carries_the_indexes_and_checks_of_the_table(actor: Actor) -> None
     with pytest.raises(DatabaseError, match="trace_latency"), transaction.atomic():
         traces.store(actor.project.pk, actor.user.pk, [bad], now=NOW)
 
-    assert indexes == 3
+    assert indexes == 7
 
 
 def _near(now: datetime) -> set[date]:

@@ -4,6 +4,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from access import clock
@@ -308,6 +310,30 @@ def test_the_list_is_narrowed_down(query: str, found: list[int], api: Api, actor
 
     assert [int(row["span_id"], 16) for row in body["results"]] == found
     assert body["count"] == len(found)
+
+
+@pytest.mark.parametrize(
+    "query", ["model=x", "operation=x", "model=x&operation=x", "status=error", "source=evaluation"]
+)
+def test_what_no_span_is_is_found_out_without_reading_them_all(
+    query: str, api: Api, actor: Actor
+) -> None:
+    store_spans(actor, [make_span(number) for number in range(1000)])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE alerts_trace")
+    with CaptureQueriesContext(connection) as captured:
+        body = api.read(f"{PATH}?{query}").json()
+
+    listed = [each["sql"] for each in captured if "alerts_trace" in each["sql"]]
+    with connection.cursor() as cursor:
+        plans = []
+        for statement in listed:
+            cursor.execute(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {statement}")
+            plans.append("\n".join(row[0] for row in cursor.fetchall()))
+
+    assert body["count"] == 0
+    assert len(plans) == 2
+    assert not [plan for plan in plans if "Rows Removed" in plan]
 
 
 def test_times_may_have_any_offset(api: Api, actor: Actor) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework.request import Request
 
-from access.api.cursors import CursorPagination
+from access.api.cursors import MOST_COUNTED, CursorPagination
 from access.errors import Invalid
 from alerts import history
 from alerts.history import MINUTE, Evaluated
@@ -23,7 +23,7 @@ class EvaluationPages(CursorPagination):
         self.request = request
         self.limit, self.offset = self.get_limit(request), self.get_offset(request)
         minute, shown = _read(request.query_params.get("cursor", ""))
-        self.count = history.count(rule)
+        self.count = history.count(rule, most=MOST_COUNTED)
         rows = history.of_rule(
             rule,
             before=None if minute is None else minute + MINUTE,

@@ -1,8 +1,8 @@
 """What rules found, minute by minute: stored in stretches that are alike, answered in minutes."""
 
 import uuid
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -20,7 +20,48 @@ _FOUND = (
     *("health", "error_message"),
 )
 _HEAD = ("project_id", "user_id", "rule_id", '"group"', "first_minute", "last_minute")
+# How many days are looked through, one after the other, until a page is full; then all.
+_DAYS_AT_ONCE = (1, 4, 16)
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _COPY = f"COPY {TABLE} ({', '.join((*_HEAD, *_FOUND, 'evaluated_at'))}) FROM STDIN"
+
+# `enough` is a minute from which on there are as many rows as wanted: older stretches need not be
+# expanded, and of no stretch more than its newest minutes.
+_SQL_BETWEEN = f"""
+    WITH stretches AS (
+        SELECT *, least(last_minute,
+            date_trunc('minute', %(until)s - interval '1 microsecond')) AS newest
+        FROM {TABLE}
+        WHERE rule_id = %(rule)s AND project_id = %(project)s
+            AND first_minute >= %(since)s AND first_minute < %(until)s
+    ), enough AS (
+        SELECT coalesce(max(first_minute), '-infinity') AS minute FROM (
+            SELECT first_minute, sum(extract(epoch FROM newest - first_minute) / 60 + 1)
+                OVER (ORDER BY first_minute DESC) AS rows
+            FROM stretches) summed
+        WHERE rows >= %(limit)s
+    ), found AS (
+        SELECT every.minute, "group", 'evaluated' AS status, s.evaluated_at,
+            {", ".join(_FOUND)}
+        FROM enough, stretches s
+        CROSS JOIN LATERAL generate_series(
+            greatest(first_minute, newest - (%(limit)s - 1) * interval '1 minute'),
+            newest, interval '1 minute') AS every(minute)
+        WHERE newest >= enough.minute
+        UNION ALL
+        SELECT minute, '', 'skipped', evaluated_at,
+            NULL, NULL, NULL, NULL, NULL, NULL, NULL, ''
+        FROM alerts_evaluationpass
+        WHERE project_id = %(project)s AND status = 'skipped' AND minute > %(watched)s
+            AND minute >= %(since)s AND minute < %(until)s
+        ORDER BY 1 DESC, 2 LIMIT %(limit)s
+    )
+    SELECT found.minute, "group", found.status,
+        coalesce(p.evaluated_at, found.evaluated_at), {", ".join(_FOUND)}
+    FROM found LEFT JOIN alerts_evaluationpass p
+        ON p.project_id = %(project)s AND p.minute = found.minute
+    ORDER BY 1 DESC, 2
+"""  # noqa: S608  the names above, no data
 
 
 class Evaluated(NamedTuple):
@@ -71,52 +112,71 @@ def of_rule(
     rule: AlertRule, *, before: datetime | None, limit: int, offset: int = 0
 ) -> list[Evaluated]:
     """Return the minutes of a rule, the newest first, those that were left out among them."""
+    wanted, found = offset + limit, list[tuple[Any, ...]]()
+    for since, until in _spans(rule, before):
+        found += _between(rule, since, until, wanted - len(found))
+        if len(found) >= wanted:
+            break
+    return [Evaluated(*row) for row in found[offset:]]
+
+
+def extremes(rule: AlertRule, *, minutes: int, least: bool) -> list[tuple[datetime, float | None]]:
+    """Return the greatest value of the rule's groups, or the least, in each of its last minutes.
+
+    The oldest first; None where there was none, or where nobody looked.
+    """
+    newest = of_rule(rule, before=None, limit=1)
+    if not newest:
+        return []
+    since = newest[0].minute - (minutes - 1) * MINUTE
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
-            SELECT every.minute, "group", 'evaluated', coalesce(p.evaluated_at, e.evaluated_at),
-                {", ".join(_FOUND)}
-            FROM {TABLE} e
-            CROSS JOIN LATERAL generate_series(
-                e.first_minute, e.last_minute, interval '1 minute') AS every(minute)
-            LEFT JOIN alerts_evaluationpass p
-                ON p.project_id = e.project_id AND p.minute = every.minute
-            WHERE rule_id = %(rule)s AND e.project_id = %(project)s
-                AND (%(before)s::timestamptz IS NULL OR (every.minute < %(before)s
-                    AND e.first_minute < %(before)s))
-            UNION ALL
-            SELECT minute, '', 'skipped', evaluated_at,
-                NULL, NULL, NULL, NULL, NULL, NULL, NULL, ''
-            FROM alerts_evaluationpass
-            WHERE project_id = %(project)s AND status = 'skipped' AND minute > %(since)s
-                AND (%(before)s::timestamptz IS NULL OR minute < %(before)s)
-            ORDER BY 1 DESC, 2 LIMIT %(limit)s OFFSET %(offset)s
-            """,  # noqa: S608  the names above, no data
+            SELECT minute, {"min" if least else "max"}(metric_value) FROM (
+                SELECT every.minute, metric_value FROM {TABLE}
+                CROSS JOIN LATERAL generate_series(
+                    greatest(first_minute, %(since)s), last_minute, interval '1 minute'
+                ) AS every(minute)
+                WHERE rule_id = %(rule)s AND project_id = %(project)s
+                    AND first_minute >= %(day)s AND last_minute >= %(since)s
+                UNION ALL
+                SELECT minute, NULL FROM alerts_evaluationpass
+                WHERE project_id = %(project)s AND status = 'skipped' AND minute > %(watched)s
+                    AND minute >= %(since)s
+            ) found GROUP BY 1 ORDER BY 1
+            """,  # noqa: S608  the table and the function, no data
             {
                 "rule": rule.pk,
                 "project": rule.project_id,
-                "before": before,
-                "since": rule.watched_from,
-                "limit": limit,
-                "offset": offset,
+                "since": since,
+                "day": _day(since),
+                "watched": rule.watched_from,
             },
         )
-        return [Evaluated(*row) for row in cursor.fetchall()]
+        return list(cursor.fetchall())
 
 
-def count(rule: AlertRule) -> int:
-    """Return how many rows `of_rule` has in all."""
+def count(rule: AlertRule, *, most: int) -> int:
+    """Return how many rows `of_rule` has in all, or `most` where there are more."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"""
             SELECT (SELECT coalesce(sum(extract(epoch FROM last_minute - first_minute) / 60 + 1), 0)
-                    FROM {TABLE} WHERE rule_id = %s AND project_id = %s)
-                + (SELECT count(*) FROM alerts_evaluationpass
-                    WHERE project_id = %s AND status = 'skipped' AND minute > %s)
+                    FROM (SELECT first_minute, last_minute FROM {TABLE}
+                        WHERE rule_id = %(rule)s AND project_id = %(project)s
+                        LIMIT %(most)s) part)
+                + (SELECT count(*) FROM (SELECT FROM alerts_evaluationpass
+                    WHERE project_id = %(project)s AND status = 'skipped' AND minute > %(watched)s
+                    LIMIT %(most)s) part)
             """,  # noqa: S608  the table
-            [rule.pk, rule.project_id, rule.project_id, rule.watched_from],
+            {
+                "rule": rule.pk,
+                "project": rule.project_id,
+                "watched": rule.watched_from,
+                "most": most,
+            },
         )
-        return int(cursor.fetchone()[0])
+        return min(int(cursor.fetchone()[0]), most)
 
 
 def late(rule: AlertRule, evaluated: Sequence[Evaluated]) -> list[int]:
@@ -164,6 +224,49 @@ def keep_days(now: datetime) -> None:
 
 def forget(rule: AlertRule) -> None:
     RuleEvaluation.objects.filter(rule_id=rule.pk)._raw_delete("default")
+
+
+def _day(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _spans(
+    rule: AlertRule, before: datetime | None
+) -> Iterator[tuple[datetime | None, datetime | None]]:
+    """Yield where to look for a rule's minutes: the newest day first, then ever more days at once.
+
+    No stretch reaches over midnight, so each of them lies within one span.
+    """
+    passes = EvaluationPass.objects.filter(project_id=rule.project_id)
+    if before is not None:
+        passes = passes.filter(minute__lt=before)
+    newest = passes.order_by("-minute").values_list("minute", flat=True).first()
+    until = before
+    if newest is not None:
+        for days in _DAYS_AT_ONCE:
+            since = _day(newest) - timedelta(days=days - 1)
+            yield since, until
+            until = since
+    yield None, until
+
+
+def _between(
+    rule: AlertRule, since: datetime | None, until: datetime | None, limit: int
+) -> list[tuple[Any, ...]]:
+    """Return the newest rows of [since, until), at most `limit`; None does not bound."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _SQL_BETWEEN,
+            {
+                "rule": rule.pk,
+                "project": rule.project_id,
+                "since": since or _FIRST,
+                "until": until or _LAST,
+                "watched": rule.watched_from,
+                "limit": limit,
+            },
+        )
+        return list(cursor.fetchall())
 
 
 def _found(turn: Turn) -> tuple[Any, ...]:

@@ -108,6 +108,7 @@ class OneAlertRule(_AlertRules):
 
 
 class Evaluations(_AlertRules):
+    queryset = AlertRule.objects.all()
     serializer_class = EvaluationSerializer
     pagination_class = EvaluationPages
     lists = True

@@ -31,7 +31,7 @@ TONES: dict[str, words.Tone] = {
     "firing": "danger",
     "recovering": "info",
 }
-_CHARTED = 180
+_CHARTED_MINUTES = 180
 _SECTIONS = (
     (
         "Condition",
@@ -228,14 +228,11 @@ class AlertRuleAdmin(DomainAdmin):
 
 def _charts(rule: AlertRule) -> list[charts.Chart]:
     """Draw the rule's value over its last minutes; of its groups the worst."""
-    worst: dict[Any, float | None] = {}
-    pick = min if rule.comparison_operator in {"<", "<="} else max
-    for one in history.of_rule(rule, before=None, limit=_CHARTED):
-        known = [v for v in (worst.get(one.minute), one.metric_value) if v is not None]
-        worst[one.minute] = pick(known) if known else None
+    least = rule.comparison_operator in {"<", "<="}
+    worst = history.extremes(rule, minutes=_CHARTED_MINUTES, least=least)
     if not worst:
         return []
     title = f"{announcements.condition(rule)}, minute by minute"
     threshold = float(rule.threshold_value)
     unit = announcements.unit(rule)
-    return [charts.line(title, sorted(worst.items()), unit=unit, threshold=threshold)]
+    return [charts.line(title, worst, unit=unit, threshold=threshold)]

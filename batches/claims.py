@@ -8,7 +8,7 @@ last workers cannot each see the other's job open.
 import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -19,70 +19,10 @@ from django.db import connection, transaction
 from batches import budgets, endings, recording
 from batches.batches import CALLS_PER_WORKER
 from batches.models import BATCH_OPEN, Batch, BatchStatus, Job, JobOutcome, JobStatus
+from batches.results import Claim, Result
 
 # A job that has lost so many workers runs alone from then on.
 SUSPECT_FROM = 2
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A job that this worker may call and write, until its lease ends or another claims it."""
-
-    job_id: int
-    claim_no: int
-    case_id: uuid.UUID | None
-    reserved_cost: Decimal = Decimal(0)
-    # It lost its workers before, so it runs alone and cannot take others along.
-    suspect: bool = False
-    # Instead of a case.
-    document_id: uuid.UUID | None = None
-
-    @property
-    def fence(self) -> tuple[int, int]:
-        """What a write must match: the job, and the number of its claim."""
-        return self.job_id, self.claim_no
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a claimed job. Cost in USD, score 0..1; None is unknown."""
-
-    claim: Claim
-    outcome: JobOutcome
-    attempts: int
-    wall_ms: float
-    weight: float = 1
-    output: str = ""
-    score: float | None = None
-    assertions: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
-    latency_ms: float | None = None
-    ttft_ms: float | None = None
-    input_tokens: int | None = None
-    cached_tokens: int | None = None
-    output_tokens: int | None = None
-    cost: Decimal | None = None
-    prices: Mapping[str, str | None] | None = None
-    cost_unknown_because: str = ""
-    judge_cost: Decimal | None = None
-    # A judge worked for an unknown price.
-    judge_unpriced: bool = False
-    # Why a judge did not answer, "" where all did, None where nobody was asked.
-    judge_failure: str | None = None
-    error_class: str = ""
-    error_message: str = ""
-
-    @property
-    def unpriced(self) -> bool:
-        """Whether the model worked for an unknown price: a budget counts what was set aside."""
-        return self.cost is None and self.error_class not in {"infra", "rejected"}
-
-    @property
-    def unknown_judge_cost(self) -> Decimal | None:
-        """What a budget counts for judges of an unknown price: the rest of what was set aside."""
-        if not self.judge_unpriced or self.cost is None:
-            return None
-        known = self.cost + (self.judge_cost or Decimal(0))
-        return max(self.claim.reserved_cost - known, Decimal(0))
 
 
 @dataclass(frozen=True)
@@ -300,7 +240,7 @@ _WRITE = f"""
     FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, claim_no int,
         {", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())})
     WHERE j.id = r.id AND j.claim_no = r.claim_no AND j.status = 'running' AND j.batch_id = %s
-    RETURNING j.id, j.claim_no, j.reserved_cost
+    RETURNING j.id, j.claim_no, j.reserved_cost, j.case_key
 """  # noqa: S608
 
 
@@ -314,19 +254,20 @@ def _take_in(batch: Batch, results: Sequence[Result], now: datetime) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_WRITE, [now, json.dumps(rows, default=str), batch.pk])
         # By the claim, not the job: a worker that was away may bring two results of one job.
-        reserved = {(job_id, claim_no): cost for job_id, claim_no, cost in cursor.fetchall()}
-    written = [result for result in results if result.claim.fence in reserved]
+        found = {(job_id, claim_no): rest for job_id, claim_no, *rest in cursor.fetchall()}
+    written = [result for result in results if result.claim.fence in found]
     if not written:
         return
     _count(batch, written)
     batch.running -= len(written)
-    batch.reserved_cost -= sum(reserved.values())
+    batch.reserved_cost -= sum(reserved_cost for reserved_cost, _ in found.values())
     if batch.max_cost is not None:
         _spend(batch, [result.claim.reserved_cost for result in written if result.unpriced])
         for result in written:
             _spend_on_judges(batch, result.unknown_judge_cost)
     batch.save(update_fields=[*_COUNTERS, "running", "reserved_cost", "updated_at"])
-    recording.record(batch, [result.claim.job_id for result in written], now=now)
+    keys = [found[result.claim.fence][1] for result in written]
+    recording.record(batch, list(zip(written, keys, strict=True)), now=now)
     errors = [(result.error_class, result.error_message) for result in written]
     judges_errors = [result.judge_failure for result in written if result.judge_failure]
     if endings.if_hopeless(batch, errors, judges_errors, now):

@@ -29,12 +29,13 @@ from batches.allowances import Allowance
 from batches.assignments import Assignment
 from batches.batches import CALLS_PER_WORKER
 from batches.cases import CaseDraft
-from batches.claims import Claim, Exchange, Result, ahead
+from batches.claims import Exchange, ahead
 from batches.database_thread import DatabaseThread
 from batches.grading import Grading
 from batches.models import JobOutcome
 from batches.outcomes import ENDPOINTS_FAULT, result_of, takes_long
 from batches.providers.base import Call, ErrorClass
+from batches.results import Claim, Result
 from batches.window import Window
 
 logger = structlog.get_logger(__name__)

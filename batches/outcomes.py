@@ -6,11 +6,11 @@ from alerts import prices
 from alerts.prices import Prices
 from batches import calls, scoring
 from batches.cases import CaseDraft
-from batches.claims import Claim, Result
 from batches.grading import Graded
 from batches.models import JobOutcome
 from batches.providers.base import ErrorClass
 from batches.providers.text import clean
+from batches.results import Claim, Result
 
 # From so many characters on every answer takes long to score.
 HEAVY_CHARACTERS = 20_000

@@ -6,8 +6,9 @@ from typing import Any
 
 from batches import scoring, suites
 from batches.cases import CaseDraft, Message
-from batches.claims import Claim, note_content
+from batches.claims import note_content
 from batches.models import Document, DocumentStatus, TestCase
+from batches.results import Claim
 from batches.scoring import Assertion
 
 

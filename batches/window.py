@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 
-from batches.claims import Claim, Result
+from batches.results import Claim, Result
 
 
 class Window:

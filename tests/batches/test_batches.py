@@ -8,8 +8,8 @@ import pytest
 
 from access.errors import Conflict, Invalid
 from batches import batches, claims, rescues, suites
-from batches.claims import Claim, Result
 from batches.models import Batch, BatchStatus, Job, JobOutcome, JobStatus, ModelEndpoint, TestSuite
+from batches.results import Claim, Result
 from tests.factories import NOW, make_actor, make_batch, make_case_draft, make_suite
 from tests.processes_at_work import at_once
 

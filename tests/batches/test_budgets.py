@@ -10,8 +10,8 @@ import pytest
 from access import clock
 from access.errors import Invalid
 from batches import batches, claims, rescues
-from batches.claims import Claim, Result
 from batches.models import Batch, BatchStatus, Job, JobOutcome
+from batches.results import Claim, Result
 from tests.batches.engine_at_work import make_asked, work_to_the_end
 from tests.clients import Api, with_key
 from tests.factories import NOW, make_actor, make_batch, make_endpoint, make_suite

@@ -11,8 +11,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from batches import batches, claims, endings, rescues
-from batches.claims import Claim, Exchange, Result
+from batches.claims import Exchange
 from batches.models import Batch, BatchStatus, Job, JobOutcome, JobStatus
+from batches.results import Claim, Result
 from batches.signals import batch_finished
 from tests.factories import NOW, make_actor, make_batch, make_suite
 from tests.processes_at_work import at_once, beside

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batches import batches, claims
-from batches.claims import Claim, Exchange, Result, ahead
+from batches.claims import Exchange, ahead
 from batches.models import Batch, BatchStatus, JobOutcome
+from batches.results import Claim, Result
 from tests.batches.engine_at_work import make_asked, work
 from tests.factories import NOW, make_actor, make_batch, make_suite
 from tests.processes_at_work import at_once

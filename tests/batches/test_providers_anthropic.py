@@ -9,11 +9,11 @@ import pytest
 
 from alerts.prices import Prices
 from batches.calls import Outcome
-from batches.claims import Claim
 from batches.grading import Graded
 from batches.outcomes import result_of
 from batches.providers import anthropic, anthropic_answers
 from batches.providers.base import Call, CallFailed, Endpoint, ErrorClass
+from batches.results import Claim
 from tests.batches.test_calls import Waits, ask
 from tests.factories import make_case_draft
 from tests.servers_http.scripted import Asked, Reply, ScriptedServer

@@ -10,8 +10,9 @@ from access.actors import Actor
 from alerts import evaluations, partitions, traces
 from alerts.models import DirtyMinute, Trace
 from alerts.rule_models import RuleState
-from batches.claims import Claim, Result, exchange
+from batches.claims import exchange
 from batches.models import Batch, Job, JobOutcome
+from batches.results import Claim, Result
 from tests.factories import NOW, make_batch, make_endpoint, make_rule, make_suite
 
 pytestmark = pytest.mark.django_db

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batches.claims import Claim, Result
 from batches.models import JobOutcome
+from batches.results import Claim, Result
 from batches.window import Window
 
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from batches import claims
-from batches.claims import Claim, Result
 from batches.models import Batch, Job, JobOutcome
+from batches.results import Claim, Result
 from evalsched import admission, runs
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.factories import NOW, make_actor, make_run, make_schedule, make_suite

@@ -11,8 +11,8 @@ from pytest_django import Settings
 from access.models import AuditEvent
 from alerts.models import AlertType, Event, Notification
 from batches import batches, claims, endings
-from batches.claims import Claim, Result
 from batches.models import Batch, BatchStatus, JobOutcome, ModelEndpoint
+from batches.results import Claim, Result
 from evalsched import admission, runs, schedules, ticks
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.factories import NOW, make_actor, make_endpoint, make_run, make_schedule, make_suite

@@ -21,7 +21,6 @@ from pytest_django import Settings
 from access.errors import Conflict, Invalid, NotFound
 from batches import batches, claims, cleanup, documents, experiments, rescoring
 from batches.batches import Config
-from batches.claims import Claim, Result
 from batches.experiments import Plan
 from batches.models import (
     Agent,
@@ -31,6 +30,7 @@ from batches.models import (
     JobOutcome,
     Tombstone,
 )
+from batches.results import Claim, Result
 from tests.factories import NOW, make_actor, make_endpoint, make_experiment, make_suite
 from tests.faults.sizes import SIZES, chance
 from tests.processes_at_work import Running, at_once, managing, until

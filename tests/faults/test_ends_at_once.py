@@ -9,8 +9,8 @@ from pytest_django import Settings
 from access import clock
 from alerts.models import Notification
 from batches import claims
-from batches.claims import Result
 from batches.models import Batch, BatchStatus, JobOutcome
+from batches.results import Result
 from evalsched import admission, ticks
 from evalsched.models import Run, RunStatus
 from tests.batches.engine_at_work import counters_and_aggregates

@@ -82,8 +82,9 @@ def create(
         expires_at = now + timedelta(days=days)
     with transaction.atomic():
         if plan.is_ephemeral:
-            _refuse_one_more(actor, plan, now)
-            _refuse_more_documents(actor, plan, asked[:target_count])
+            _make_one_at_a_time(actor, plan)
+            _refuse_one_more(actor.user.pk, endpoint.project_id, plan, now)
+            _refuse_more_documents(endpoint.project_id, plan, asked[:target_count])
         batch = batches.prepare(
             user_id=actor.user.pk,
             endpoint=endpoint,
@@ -228,15 +229,24 @@ def _check(plan: Plan, suite: TestSuite | None) -> None:
         raise Invalid.field("ephemeral_documents", "A batch asks about a suite or documents.")
 
 
-def _refuse_one_more(actor: Actor, plan: Plan, now: datetime) -> None:
+def _make_one_at_a_time(actor: Actor, plan: Plan) -> None:
+    """Let two at once not pass a cap together."""
+    wanted = [str(actor.user.pk)]
+    if plan.tracking_id:
+        wanted.append(f"{actor.project.pk}/{plan.tracking_id}")
+    with connection.cursor() as cursor:
+        for what in wanted:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CAP_LOCK, what])
+
+
+def _refuse_one_more(user_id: uuid.UUID, project_id: uuid.UUID, plan: Plan, now: datetime) -> None:
     """Refuse another experiment of the user; a further batch of one that lives is none."""
-    _one_at_a_time(str(actor.user.pk))
     most = settings.EVALSCHED_EXPERIMENT_MAX_PER_USER
     # The API sees no other project.
-    live = Batch.objects.filter(project=actor.project, is_ephemeral=True, expires_at__gt=now)
+    live = Batch.objects.filter(project=project_id, is_ephemeral=True, expires_at__gt=now)
     if plan.tracking_id and live.filter(tracking_id=plan.tracking_id).exists():
         return
-    if live.filter(user=actor.user).values("tracking_id").distinct().count() >= most:
+    if live.filter(user=user_id).values("tracking_id").distinct().count() >= most:
         raise Invalid.field(
             "is_ephemeral",
             f"You have {most} experiments, the most a user may have in a project "
@@ -244,14 +254,12 @@ def _refuse_one_more(actor: Actor, plan: Plan, now: datetime) -> None:
         )
 
 
-def _refuse_more_documents(actor: Actor, plan: Plan, asked: Sequence[Document]) -> None:
+def _refuse_more_documents(project_id: uuid.UUID, plan: Plan, asked: Sequence[Document]) -> None:
     """Count what is brought along or asked about, in all batches of the experiment."""
     most, count = settings.EVALSCHED_EXPERIMENT_MAX_DOCUMENTS, len(plan.documents)
-    if plan.tracking_id:
-        _one_at_a_time(f"{actor.project.pk}/{plan.tracking_id}")
     if asked or plan.documents:
         known: dict[str, Any] = {
-            "project": actor.project.pk,
+            "project": project_id,
             "tracking_id": plan.tracking_id,
             "asked": [document.pk for document in asked],
         }
@@ -278,12 +286,6 @@ _DOCUMENTS = """
         UNION SELECT unnest(%(asked)s::uuid[])
     ) AS known
 """
-
-
-def _one_at_a_time(what: str) -> None:
-    """Let two at once not pass a cap together."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CAP_LOCK, what])
 
 
 def _new_tracking_id(now: datetime) -> str:

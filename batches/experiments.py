@@ -81,12 +81,9 @@ def create(
         expires_at = now + timedelta(days=days)
     with transaction.atomic():
         if plan.is_ephemeral:
-            # Two at once must not pass a cap together.
-            _one_at_a_time(str(actor.user.pk))
-            if plan.tracking_id:
-                _one_at_a_time(f"{actor.project.pk}/{plan.tracking_id}")
-            _refuse_one_more(actor.project.pk, actor.user.pk, plan, now)
-            _refuse_more_documents(actor.project.pk, plan, asked[:target_count])
+            _make_one_at_a_time(actor, plan)
+            _refuse_one_more(actor.user.pk, endpoint.project_id, plan, now)
+            _refuse_more_documents(endpoint.project_id, plan, asked[:target_count])
         batch = batches.prepare(
             user_id=actor.user.pk,
             endpoint=endpoint,
@@ -158,7 +155,7 @@ def check(
     """
     _check(plan, suite)
     if plan.is_ephemeral:
-        _refuse_one_more(project_id, user_id, plan, now)
+        _refuse_one_more(user_id, project_id, plan, now)
         _refuse_more_documents(project_id, plan, asked)
 
 
@@ -265,7 +262,17 @@ def _check(plan: Plan, suite: TestSuite | None) -> None:
         raise Invalid.field("ephemeral_documents", "A batch asks about a suite or documents.")
 
 
-def _refuse_one_more(project_id: uuid.UUID, user_id: uuid.UUID, plan: Plan, now: datetime) -> None:
+def _make_one_at_a_time(actor: Actor, plan: Plan) -> None:
+    """Let two at once not pass a cap together."""
+    wanted = [str(actor.user.pk)]
+    if plan.tracking_id:
+        wanted.append(f"{actor.project.pk}/{plan.tracking_id}")
+    with connection.cursor() as cursor:
+        for what in wanted:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CAP_LOCK, what])
+
+
+def _refuse_one_more(user_id: uuid.UUID, project_id: uuid.UUID, plan: Plan, now: datetime) -> None:
     """Refuse another experiment of the user; a further batch of one that lives is none."""
     most = settings.EVALSCHED_EXPERIMENT_MAX_PER_USER
     # The API sees no other project.
@@ -312,11 +319,6 @@ _DOCUMENTS = """
         UNION SELECT unnest(%(asked)s::uuid[])
     ) AS known
 """
-
-
-def _one_at_a_time(what: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CAP_LOCK, what])
 
 
 def _new_tracking_id(now: datetime) -> str:

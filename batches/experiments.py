@@ -82,7 +82,7 @@ def create(
     with transaction.atomic():
         if plan.is_ephemeral:
             _make_one_at_a_time(actor, plan)
-            _refuse_one_more(actor.user.pk, endpoint.project_id, plan, now)
+            _refuse_one_more(endpoint.project_id, actor.user.pk, plan, now)
             _refuse_more_documents(endpoint.project_id, plan, asked[:target_count])
         batch = batches.prepare(
             user_id=actor.user.pk,
@@ -155,7 +155,7 @@ def check(
     """
     _check(plan, suite)
     if plan.is_ephemeral:
-        _refuse_one_more(user_id, project_id, plan, now)
+        _refuse_one_more(project_id, user_id, plan, now)
         _refuse_more_documents(project_id, plan, asked)
 
 
@@ -272,7 +272,7 @@ def _make_one_at_a_time(actor: Actor, plan: Plan) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_CAP_LOCK, what])
 
 
-def _refuse_one_more(user_id: uuid.UUID, project_id: uuid.UUID, plan: Plan, now: datetime) -> None:
+def _refuse_one_more(project_id: uuid.UUID, user_id: uuid.UUID, plan: Plan, now: datetime) -> None:
     """Refuse another experiment of the user; a further batch of one that lives is none."""
     most = settings.EVALSCHED_EXPERIMENT_MAX_PER_USER
     # The API sees no other project.

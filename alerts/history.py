@@ -86,6 +86,7 @@ def write(project_id: uuid.UUID, turns: Sequence[Turn], *, at: datetime, now: da
 
     A stretch ends with its day, as days are dropped as a whole.
     """
+    partitions.make_missing(TABLE, {at.astimezone(UTC).date()})
     before = _last(project_id, at - MINUTE)
     longer: list[tuple[int, datetime]] = []
     with connection.cursor() as cursor:

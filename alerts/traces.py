@@ -4,14 +4,13 @@ import json
 import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection
 
-from access import isolation
 from access.errors import TooLarge
 from alerts import conventions, partitions
 from alerts.trace_models import Trace, TraceSource, TraceStatus
@@ -107,7 +106,7 @@ def store(
     Call it in a transaction; the spans' ends must lie within `span_of_days`. The API's role may not
     COPY under row-level security, so many spans go through a temporary table.
     """
-    _make_missing({span.ended_at.astimezone(UTC).date() for span in spans})
+    partitions.make_missing(TABLE, {span.ended_at.astimezone(UTC).date() for span in spans})
     head: list[Any] = [project_id, user_id, now, source]
     stored = 0
     with connection.cursor() as cursor:
@@ -122,14 +121,6 @@ def store(
             if len(rows) > _FEW:
                 cursor.execute("DROP TABLE new_spans")
     return stored
-
-
-def _make_missing(days: set[date]) -> None:
-    """Make the days that no sweep has made: since the retention was raised, or as sweeps failed."""
-    missing = days - partitions.days_of(TABLE) if days else days
-    if missing:
-        with isolation.as_owner():
-            partitions.make(TABLE, sorted(missing))
 
 
 def _copy(cursor: Any, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -255,6 +255,18 @@ def test_the_state_moves_and_counts_with_nobody_to_tell(actor: Actor) -> None:
     assert told(actor) == []
 
 
+def test_a_day_that_no_sweep_has_made_is_made_when_rules_are_evaluated(actor: Actor) -> None:
+    rule = make_rule(actor)
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE {history.TABLE}_{NOW:%Y%m%d}")
+    come(actor, 0.5, 700)
+
+    look(actor, 1)
+
+    assert NOW.date() in partitions.days_of(history.TABLE)
+    assert [row[1] for row in rows_of(rule)] == ["firing"]
+
+
 def test_a_minute_is_evaluated_once(actor: Actor) -> None:
     rule = make_rule(actor)
     come(actor, 0.5, 700)

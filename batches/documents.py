@@ -224,7 +224,7 @@ def _row(
         try:
             check_url(draft.url, endpoints.private_hosts())
         except Refusal as refusal:
-            raise Invalid.field(path or "url", refusal.message) from None
+            raise Invalid.field(path or "source_url", refusal.message) from None
         document.status = DocumentStatus.WAITING
         document.source_url = draft.url
     else:

@@ -23,11 +23,6 @@ settings.load_profile("soak" if os.environ.get("EVALSCHED_SOAK") else "suite")
 collect_ignore = [] if find_spec("playwright") else ["e2e"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what goes one after the other: the rest is done beside it."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
-
-
 @pytest.fixture(scope="session")
 def _redis_databases() -> Iterator[list[Redis]]:
     """The two Redis databases of this xdist worker: the broker's and the one for limits."""

@@ -220,8 +220,6 @@ class AgentForm(_OfProject):
 
 
 class DocumentForm(DomainForm):
-    names: ClassVar[Mapping[str, str]] = {"url": "source_url"}
-
     title = forms.CharField(
         required=False,
         max_length=300,

@@ -76,6 +76,8 @@ def test_a_document_has_content_or_an_address(api: Api) -> None:
     made = api.create("documents", {"content": "First line\nSecond line"})
     assert made.status_code == 201
     assert (made.json()["title"], made.json()["status"]) == ("First line", "ready")
+    inward = api.create("documents", {"source_url": "http://127.0.0.1/"})
+    assert (inward.status_code, list(inward.json()["details"])) == (400, ["source_url"])
     for body in ({}, {"content": "a", "source_url": "https://example.org"}):
         refused = api.create("documents", body)
         assert (refused.status_code, list(refused.json()["details"])) == (400, ["content"])

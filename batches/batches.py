@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,10 +14,8 @@ from access import audit, rows
 from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.hints import hint
-from alerts import prices
-from batches import announcements, budgets, cleanup, endpoints, graders, signals
+from batches import announcements, cleanup, expectations, graders, jobs, signals
 from batches import documents as documents_
-from batches.graders import Grader
 from batches.models import (
     BATCH_OPEN,
     DOCUMENT_OPEN,
@@ -197,13 +195,13 @@ def fill(
     batch.graders = [grader.as_json() for grader in asked]
     if batch.max_cost is not None:
         total = documents_.characters(documents) if suite is None else 0
-        length = total / items if suite is None else mean_characters_of(suite)
-        batch.expected_call_cost = expected_call_cost(batch, length, asked, items, now)
+        length = total / items if suite is None else expectations.mean_characters(suite)
+        batch.expected_call_cost = expectations.call_cost(batch, length, asked, items, now)
     batch.save()
     if suite is not None:
-        _make_jobs_of_cases(batch, items)
+        jobs.of_cases(batch, items)
     else:
-        _make_jobs_of_documents(batch, documents)
+        jobs.of_documents(batch, documents)
     if batch.waiting_documents:
         hint(documents_.FETCH)
     else:
@@ -301,50 +299,6 @@ def resume(batch: Batch, *, now: datetime) -> Batch:
     return batch
 
 
-# About what one token of English has; the first answers replace the guess.
-_CHARACTERS_PER_TOKEN = 4
-
-
-def expected_call_cost(
-    batch: Batch, characters: float, asked: Sequence[Grader], items: int, now: datetime
-) -> Decimal:
-    """Guess what a call about so many characters costs, with its grading, before the first one.
-
-    Raises:
-        Invalid: a price is unknown, so a budget could not be kept.
-    """
-    endpoint = batch.endpoint
-    question, answer = expected_tokens(batch, characters)
-    cost = prices.cost(
-        endpoints.prices(endpoint, at=now), input_tokens=question, output_tokens=answer
-    )
-    if cost is None:
-        raise Invalid.field(
-            "max_cost",
-            f"The price of '{endpoint.name}' is unknown, so a budget cannot be kept. "
-            "Set its prices first, or leave max_cost out.",
-        )
-    return cost + graders.expected_cost(asked, items, question=question, answer=answer, now=now)
-
-
-def expected_tokens(batch: Batch, characters: float) -> tuple[int, int]:
-    """Guess the tokens of a question of so many characters, instructions added, and its answer."""
-    wanted = batch.parameters.get("max_tokens", batch.endpoint.parameters.get("max_tokens"))
-    question = round((characters + len(batch.instructions)) / _CHARACTERS_PER_TOKEN)
-    return question, budgets.answer_tokens(wanted)
-
-
-def mean_characters_of(suite: TestSuite) -> float:
-    """Return the mean length of the current cases' questions, templates as they are."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce(avg(length(coalesce(prompt, messages::text))), 0)"
-            " FROM batches_testcase WHERE suite_id = %s AND removed_in IS NULL",
-            [suite.pk],
-        )
-        return float(cursor.fetchone()[0])
-
-
 _EMPTY: dict[str, Any] = {
     "output": "",
     "score": None,
@@ -387,48 +341,6 @@ def tell(batch_id: uuid.UUID) -> None:
     signals.batch_finished.send_robust(sender=Batch, batch_id=batch_id)
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What the counters amount to. Rates and scores 0..1, times in milliseconds; None: no data.
-
-    `rate_scored` is passed of those that passed or failed, `rate_strict` passed of all.
-    `coverage` is what was answered, or declined by the model itself, of what has ended; of all
-    calls once the batch has ended.
-    """
-
-    rate_scored: float | None
-    rate_strict: float | None
-    coverage: float | None
-    avg_score: float | None
-    avg_latency_ms: float | None
-    avg_ttft_ms: float | None
-
-
-def figures(batch: Batch) -> Figures:
-    ended = batch.done if batch.status in BATCH_OPEN else batch.total
-    return Figures(
-        rate_scored=_share(batch.passed, batch.passed + batch.failed),
-        rate_strict=_share(batch.passed, batch.total),
-        coverage=_share(batch.done - batch.errors, ended),
-        avg_score=_share(batch.score_sum, batch.weight_sum),
-        avg_latency_ms=_share(batch.latency_sum_ms, batch.latency_count),
-        avg_ttft_ms=_share(batch.ttft_sum_ms, batch.ttft_count),
-    )
-
-
-def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
-
-
-def eta_seconds(batch: Batch, now: datetime) -> float | None:
-    """Return how much longer the batch needs at its pace so far; None before the first result."""
-    done = batch.done - batch.done_before
-    if batch.status not in BATCH_OPEN or batch.started_at is None or not done:
-        return None
-    elapsed = (now - batch.started_at) / timedelta(seconds=1)
-    return elapsed / done * (batch.total - batch.done)
-
-
 def _p95_latency_ms(batch: Batch) -> float | None:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -438,63 +350,3 @@ def _p95_latency_ms(batch: Batch) -> float | None:
         )
         p95: float | None = cursor.fetchone()[0]
     return p95
-
-
-_INSERT_JOBS = """
-    INSERT INTO batches_job (project_id, batch_id, case_id, document_id, case_key, case_hash, tags,
-        weight, ordinal, repeat, status, claim_no, lost_workers, attempts, reserved_cost,
-        output, assertions, error_class, error_message, cost_unknown_because)
-"""
-
-
-def _make_jobs_of_cases(batch: Batch, first: int) -> None:
-    """One job per case and repeat, in one statement: 10,000 in a few hundred milliseconds."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            {_INSERT_JOBS}
-            SELECT c.project_id, %(batch)s, c.id, NULL, c.key, c.content_hash, c.tags,
-                c.weight, c.ordinal, r, 'pending', 0, 0, 0, 0, '', '[]', '', '', ''
-            FROM (
-                SELECT *, row_number() OVER (ORDER BY position, id) - 1 AS ordinal
-                FROM batches_testcase
-                WHERE suite_id = %(suite)s AND project_id = %(project)s
-                    AND added_in <= %(version)s
-                    AND (removed_in IS NULL OR removed_in > %(version)s)
-            ) c CROSS JOIN generate_series(1, %(repeats)s) r
-            WHERE c.ordinal < %(first)s
-            """,  # noqa: S608  the columns above, no data
-            {
-                "batch": batch.pk,
-                "repeats": batch.repeats,
-                "suite": batch.suite_id,
-                "project": batch.project_id,
-                "version": batch.suite_version,
-                "first": first,
-            },
-        )
-        if cursor.rowcount != batch.total:
-            raise Conflict("The suite changed at this very moment. Try again.")
-
-
-def _make_jobs_of_documents(batch: Batch, documents: Sequence[Document]) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            {_INSERT_JOBS}
-            SELECT d.project_id, %(batch)s, NULL, d.id, left(d.title, 128), d.content_hash,
-                %(none)s, 1, chosen.ordinal - 1, r, 'pending', 0, 0, 0, 0, '', '[]', '', '', ''
-            FROM unnest(%(documents)s::uuid[]) WITH ORDINALITY AS chosen(id, ordinal)
-            JOIN batches_document d ON d.id = chosen.id AND d.project_id = %(project)s
-            CROSS JOIN generate_series(1, %(repeats)s) r
-            """,  # noqa: S608  the columns above, no data
-            {
-                "none": [],
-                "batch": batch.pk,
-                "repeats": batch.repeats,
-                "documents": [document.pk for document in documents],
-                "project": batch.project_id,
-            },
-        )
-        if cursor.rowcount != batch.total:
-            raise Conflict("A document was deleted at this very moment. Try again.")

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from access.errors import Invalid
 from alerts import prices
-from batches import agents, batches, endpoints, experiments, graders
+from batches import agents, batches, endpoints, expectations, experiments, graders
 from batches import documents as documents_
 from batches.batches import MAX_JOBS, Config
 from batches.documents import UNSEEN_CHARACTERS, Draft
@@ -74,14 +74,14 @@ def estimate(
     else:
         batch.suite, batch.suite_name = suite, suite.name
         items = min(suite.case_count, target_count or suite.case_count)
-        length = batches.mean_characters_of(suite)
+        length = expectations.mean_characters(suite)
     if not items:
         raise Invalid("There is nothing to ask. Add cases or documents first.")
     if items * config.repeats > MAX_JOBS:
         raise Invalid.field("repeats", f"A batch makes at most {MAX_JOBS:,} calls.")
     asked = graders.find(batch, items, config.judge_model_id, config.embedding_model_id)
     if batch.max_cost is not None:
-        batches.expected_call_cost(batch, length, asked, items, now)
+        expectations.call_cost(batch, length, asked, items, now)
     return _priced(batch, items, length, asked, now)
 
 
@@ -89,7 +89,7 @@ def _priced(
     batch: Batch, items: int, length: float, asked: Sequence[Grader], now: datetime
 ) -> Estimate:
     calls = items * batch.repeats
-    question, answer = batches.expected_tokens(batch, length)
+    question, answer = expectations.tokens(batch, length)
     own = prices.priced(
         endpoints.prices(batch.endpoint, at=now), input_tokens=question, output_tokens=answer
     )

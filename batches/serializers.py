@@ -6,7 +6,7 @@ from rest_framework import serializers
 
 from access.api.serializers import OwnedSerializer, StrictModelSerializer, StrictSerializer
 from access.secrets import UnreadableSecret
-from batches import batches, cases, endpoints
+from batches import cases, endpoints, figures
 from batches.batches import MAX_CONCURRENCY, MAX_REPEATS
 from batches.imports import formats
 from batches.models import Batch, BatchStatus, Job, ModelEndpoint, Provider, TestCase, TestSuite
@@ -324,9 +324,9 @@ class BatchSerializer(OwnedSerializer):
         read_only_fields = fields
 
     def to_representation(self, instance: Batch) -> dict[str, Any]:
-        for name, value in vars(batches.figures(instance)).items():
+        for name, value in vars(figures.of(instance)).items():
             setattr(instance, name, value)
-        instance.eta_seconds = batches.eta_seconds(instance, self.context["view"].now)  # type: ignore[attr-defined]
+        instance.eta_seconds = figures.eta_seconds(instance, self.context["view"].now)  # type: ignore[attr-defined]
         shown: dict[str, Any] = super().to_representation(instance)
         return shown
 

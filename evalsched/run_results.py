@@ -5,7 +5,7 @@ from typing import Any
 
 from django.conf import settings
 
-from batches import batches
+from batches import figures
 from batches.models import Batch, BatchStatus, Job, JobOutcome
 from evalsched import baselines, model_runs
 from evalsched.models import Run, RunStatus, Schedule, ScheduleKind
@@ -45,16 +45,16 @@ def judged(schedule: Schedule, batch: Batch) -> tuple[RunStatus, str, dict[str, 
 
 
 def summary(batch: Batch) -> dict[str, Any]:
-    figures = batches.figures(batch)
+    measured = figures.of(batch)
     return {
         "total_prompts": batch.total,
         # Answered, rightly or wrongly; quality is what tells them apart.
         "successful_prompts": batch.done - batch.errors,
         "failed_prompts": batch.errors,
-        "avg_latency_ms": figures.avg_latency_ms,
+        "avg_latency_ms": measured.avg_latency_ms,
         "p95_latency_ms": batch.p95_latency_ms,
-        "avg_ttft_ms": figures.avg_ttft_ms,
-        "avg_quality_score": figures.avg_score,
+        "avg_ttft_ms": measured.avg_ttft_ms,
+        "avg_quality_score": measured.avg_score,
         "total_cost": batch.total_cost,
     }
 

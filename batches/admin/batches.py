@@ -13,7 +13,7 @@ from access import audit, clock
 from access.admin import words
 from access.admin.base import Button, ReadOnlyAdmin, Said, actor_in, change_url, instant, list_url
 from access.admin.lists import LongList, MadeFilter
-from batches import batches
+from batches import batches, figures
 from batches.models import BATCH_OPEN, Batch, BatchStatus, Job
 
 TONES: dict[str, words.Tone] = {
@@ -31,7 +31,7 @@ def results(batch: Batch) -> str:
     """Return "17/20, quality 0.85": passed of those that ended, and the mean score."""
     if not batch.done:
         return words.NOTHING
-    quality = batches.figures(batch).avg_score
+    quality = figures.of(batch).avg_score
     passed = f"{batch.passed}/{batch.done}"
     return passed if quality is None else f"{passed}, quality {words.score(quality)}"
 
@@ -168,7 +168,7 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
 
     @admin.display(description="Progress")
     def progress(self, batch: Batch) -> SafeString:
-        left = batches.eta_seconds(batch, timezone.now())
+        left = figures.eta_seconds(batch, timezone.now())
         return words.progress(batch.done, batch.total, left)
 
     @admin.display(description="Calls")
@@ -189,19 +189,19 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
 
     @admin.display(description="Passed of the scored")
     def rate_scored(self, batch: Batch) -> str:
-        return words.share(batches.figures(batch).rate_scored)
+        return words.share(figures.of(batch).rate_scored)
 
     @admin.display(description="Passed of all")
     def rate_strict(self, batch: Batch) -> str:
-        return words.share(batches.figures(batch).rate_strict)
+        return words.share(figures.of(batch).rate_strict)
 
     @admin.display(description="Coverage")
     def coverage(self, batch: Batch) -> str:
-        return words.share(batches.figures(batch).coverage)
+        return words.share(figures.of(batch).coverage)
 
     @admin.display(description="Quality (mean score)")
     def quality(self, batch: Batch) -> str:
-        return words.score(batches.figures(batch).avg_score)
+        return words.score(figures.of(batch).avg_score)
 
     @admin.display(description="Cost")
     def cost(self, batch: Batch) -> str:
@@ -221,7 +221,7 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
 
     @admin.display(description="Latency, mean")
     def latency(self, batch: Batch) -> str:
-        return words.milliseconds(batches.figures(batch).avg_latency_ms)
+        return words.milliseconds(figures.of(batch).avg_latency_ms)
 
     @admin.display(description="Latency, p95")
     def p95(self, batch: Batch) -> str:
@@ -229,7 +229,7 @@ class BatchAdmin(LongList, ReadOnlyAdmin):
 
     @admin.display(description="First token, mean")
     def ttft(self, batch: Batch) -> str:
-        return words.milliseconds(batches.figures(batch).avg_ttft_ms)
+        return words.milliseconds(figures.of(batch).avg_ttft_ms)
 
     @admin.display(description="Experiment")
     def experiment_link(self, batch: Batch) -> SafeString:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from django.utils.html import escape, format_html, format_html_join
 
-from batches import batches as batches_
+from batches import figures
 from batches.exports import rows
 from batches.exports.rows import Acting
 from batches.models import Batch, Job
@@ -48,7 +48,7 @@ def _head(names: Sequence[str]) -> str:
 
 
 def _figures(batch: Batch) -> str:
-    score = batches_.figures(batch).avg_score
+    score = figures.of(batch).avg_score
     suite = f"{batch.suite_name}, version {batch.suite_version}" if batch.suite_name else ""
     cells = (
         str(batch),

@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Case, F, Q, When
 from django.db.models.functions import Left
 
-from batches import batches
+from batches import figures
 from batches.models import Batch, Job, JobStatus
 
 # So many jobs are in memory at a time; their outputs may be long.
@@ -91,7 +91,7 @@ def summary(batch: Batch) -> dict[str, Any]:
         *("created_at", "started_at", "completed_at", "error_class", "error_message"),
     )
     told = {name: getattr(batch, name) for name in names}
-    return {"id": batch.pk} | told | vars(batches.figures(batch))
+    return {"id": batch.pk} | told | vars(figures.of(batch))
 
 
 def as_json(value: object) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from batches import batches
+from batches import figures
 from batches.models import Batch
 from evalsched import reports
 from evalsched.evaluations import Answer
@@ -79,7 +79,7 @@ def _who(batch: Batch) -> str:
 
 
 def _so_far(batch: Batch, now: datetime) -> str:
-    rate, left = batches.figures(batch).rate_scored, batches.eta_seconds(batch, now)
+    rate, left = figures.of(batch).rate_scored, figures.eta_seconds(batch, now)
     parts = [] if rate is None else [f"{rate:.1%} passed"]
     parts += [] if batch.total_cost is None else [f"{batch.total_cost:.6f} USD"]
     parts += [] if left is None else [f"about {left:,.0f} s left"]
@@ -87,7 +87,7 @@ def _so_far(batch: Batch, now: datetime) -> str:
 
 
 def _figures(batch: Batch) -> Table:
-    found = batches.figures(batch)
+    found = figures.of(batch)
     table = Table(box=box.SIMPLE, show_header=False)
     told = {
         "Suite": f"{batch.suite_name}, version {batch.suite_version}",

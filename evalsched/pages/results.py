@@ -11,8 +11,7 @@ from django.utils.text import get_valid_filename
 from access.errors import Invalid, NotFound
 from access.models import User
 from access.pages import Page
-from batches import batches as batches_
-from batches import case_comparisons, documents, experiments, suites
+from batches import case_comparisons, documents, experiments, figures, suites
 from batches.case_comparisons import Row, Side
 from batches.exports import formats
 from batches.models import Batch, Job
@@ -117,17 +116,17 @@ _FORMATS = {
 
 
 def _column(batch: Batch, asked: Asked) -> dict[str, Any]:
-    figures = batches_.figures(batch)
+    measured = figures.of(batch)
     return {
         "batch": batch,
         "letter": asked.letter(batch),
         "chosen": batch in asked.batches,
         "is_baseline": batch == asked.batches[0],
         "label": words.of_batch(batch.status),
-        "rate": "" if figures.rate_scored is None else f"{figures.rate_scored * 100:.1f}\xa0%",
+        "rate": "" if measured.rate_scored is None else f"{measured.rate_scored * 100:.1f}\xa0%",
         "rest": words.rest(batch.failed, batch.errors, batch.unscored),
-        "quality": words.score(figures.avg_score),
-        "latency": words.milliseconds(figures.avg_latency_ms),
+        "quality": words.score(measured.avg_score),
+        "latency": words.milliseconds(measured.avg_latency_ms),
         "cost": words.money(batch.total_cost) if batch.done else "",
         "made": words.utc(batch.created_at),
     }

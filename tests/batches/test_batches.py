@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from access.errors import Conflict, Invalid
-from batches import batches, claims, rescues, suites
+from batches import batches, claims, figures, rescues, suites
 from batches.models import Batch, BatchStatus, Job, JobOutcome, JobStatus, ModelEndpoint, TestSuite
 from batches.results import Claim, Result
 from tests.factories import NOW, make_actor, make_batch, make_case_draft, make_suite
@@ -192,9 +192,9 @@ def test_resuming_twice_at_once_resumes_once() -> None:
 
 
 def test_without_data_there_are_no_figures() -> None:
-    figures = batches.figures(make_batch_of(2))
+    found = figures.of(make_batch_of(2))
 
-    assert figures == batches.Figures(None, 0, None, None, None, None)
+    assert found == figures.Figures(None, 0, None, None, None, None)
 
 
 def test_figures_of_a_batch_under_way_and_of_one_that_stopped() -> None:
@@ -205,9 +205,9 @@ def test_figures_of_a_batch_under_way_and_of_one_that_stopped() -> None:
     batch.latency_sum_ms, batch.latency_count = 90.0, 3
     batch.total_cost = Decimal("0.5")
 
-    running = batches.figures(batch)
+    running = figures.of(batch)
     batch.status = BatchStatus.STOPPED_CIRCUIT
-    stopped = batches.figures(batch)
+    stopped = figures.of(batch)
 
     assert (running.rate_scored, running.rate_strict) == (2 / 3, 2 / 10)
     assert (running.avg_score, running.avg_latency_ms, running.avg_ttft_ms) == (0.75, 30, None)
@@ -217,11 +217,11 @@ def test_figures_of_a_batch_under_way_and_of_one_that_stopped() -> None:
 def test_how_much_longer_it_takes() -> None:
     batch = Batch(status=BatchStatus.RUNNING, total=10, done=4, passed=4, started_at=NOW)
 
-    assert batches.eta_seconds(batch, NOW + MINUTE) == pytest.approx(90)
+    assert figures.eta_seconds(batch, NOW + MINUTE) == pytest.approx(90)
     batch.done = 0
-    assert batches.eta_seconds(batch, NOW + MINUTE) is None
+    assert figures.eta_seconds(batch, NOW + MINUTE) is None
     batch.done, batch.status = 4, BatchStatus.COMPLETED
-    assert batches.eta_seconds(batch, NOW + MINUTE) is None
+    assert figures.eta_seconds(batch, NOW + MINUTE) is None
 
 
 def test_a_resumed_batch_is_timed_by_what_was_done_since() -> None:
@@ -229,9 +229,9 @@ def test_a_resumed_batch_is_timed_by_what_was_done_since() -> None:
     answer(batch, *["passed"] * 6)
     batches.cancel(batch, now=NOW)
     batch = batches.resume(batch, now=NOW)
-    assert batches.eta_seconds(batch, NOW + MINUTE) is None
+    assert figures.eta_seconds(batch, NOW + MINUTE) is None
 
     answer(batch, "passed")
 
     assert (batch.started_at, batch.done) == (NOW, 7)
-    assert batches.eta_seconds(batch, NOW + MINUTE) == pytest.approx(180)
+    assert figures.eta_seconds(batch, NOW + MINUTE) == pytest.approx(180)

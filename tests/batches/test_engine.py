@@ -14,7 +14,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from access import clock
-from batches import batches, claims, engine, rescues, suites
+from batches import batches, claims, engine, figures, rescues, suites
 from batches.batches import WORK
 from batches.models import Batch, BatchStatus, Job, JobStatus, ModelEndpoint, TestSuite
 from batches.tasks import work as work_task
@@ -90,9 +90,9 @@ def test_what_came_out_of_each_call(server: ModelServer) -> None:
     assert jobs["case-5"].attempts == 5
     assert "500" in jobs["case-5"].error_message
     assert (batch.passed, batch.failed, batch.errors, batch.unscored) == (2, 2, 2, 1)
-    figures = batches.figures(batch)
-    assert (figures.rate_scored, figures.rate_strict) == (2 / 4, 2 / 7)
-    assert (figures.coverage, figures.avg_score) == (5 / 7, 2 / 4)
+    measured = figures.of(batch)
+    assert (measured.rate_scored, measured.rate_strict) == (2 / 4, 2 / 7)
+    assert (measured.coverage, measured.avg_score) == (5 / 7, 2 / 4)
     assert batch.total_cost == sum(job.cost or 0 for job in jobs.values())
 
 

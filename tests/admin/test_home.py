@@ -18,6 +18,7 @@ from access.models import AuditEvent
 from alerts import rollups
 from alerts.models import Event, Notification
 from alerts.trace_models import TraceSource
+from batches import experiments
 from batches.models import Batch, Job, TestCase
 from evalsched.models import Execution, ModelRun, Run, RunStatus, RunTrigger, Schedule
 from tests.admin.pages import list_of, url_of
@@ -199,6 +200,8 @@ def _fill(own: Actor, rows: int) -> None:
         schedule = make_schedule(own, endpoint=endpoint, suite=suite)
         batch = make_batch(own, endpoint=endpoint, suite=suite)
         make_experiment(own, endpoint=endpoint, documents=1)
+        gone = make_experiment(own, endpoint=endpoint)
+        experiments.delete(own, gone.tracking_id, cancel=True, now=database_now())
         make_run(schedule, status=RunStatus.RUNNING, batch=batch)
         make_run(schedule, status=RunStatus.FAILED, trigger=RunTrigger.SCHEDULE)
         make_execution(make_model_run(own, endpoint=endpoint))

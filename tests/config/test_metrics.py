@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from access import clock, heartbeats
 from access.actors import Actor
-from alerts import evaluations
+from alerts import evaluations, history
 from alerts.models import RuleEvaluation
 from batches.models import Batch
 from evalsched import pulse
@@ -96,7 +96,7 @@ def test_a_minute_that_failed_leaves_the_evaluation_behind(
     now = clock.database_now()
     make_rule(actor, now=now - 10 * MINUTE)
     evaluations.evaluate(now - 5 * MINUTE)
-    monkeypatch.setattr(evaluations, "read_series", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(history, "write", lambda *_, **__: 1 / 0)
 
     evaluations.evaluate(now)
 

@@ -88,7 +88,7 @@ def make_bombed(server: ModelServer) -> Batch:
 
 
 def test_bombs_end_as_they_should_and_hold_nobody_up(server: ModelServer, tmp_path: Path) -> None:
-    """A loop that stood still would lose its short leases, and jobs would be claimed anew."""
+    """A loop that stood still would lose its short leases, and with them its jobs."""
     batch = make_bombed(server)
     batches.wake(batch, clock.database_now())
 
@@ -103,7 +103,8 @@ def test_bombs_end_as_they_should_and_hold_nobody_up(server: ModelServer, tmp_pa
     assert not whys, running.said()
     assert ends == {name: outcome for name, (_, _, outcome) in BOMBS.items()}
     assert {job.outcome for key, job in jobs.items() if key.startswith("case-")} == {"passed"}
-    assert {(job.lost_workers, job.claim_no, job.attempts) for job in jobs.values()} == {(0, 1, 1)}
+    # What was claimed ahead at a slice's end is given back, which loses no worker and no call.
+    assert {(job.lost_workers, job.attempts) for job in jobs.values()} == {(0, 1)}
     assert batch.status == BatchStatus.COMPLETED
     counted, found = counters_and_aggregates(batch)
     assert counted == found

@@ -10,7 +10,7 @@ from access.actors import Actor
 from access.models import Role
 from alerts import episodes
 from alerts.models import Alert, Event
-from tests.alerts.test_evaluations import come, look
+from tests.alerts.minutes import come, look
 from tests.factories import NOW, make_actor, make_alert, make_member, make_rule
 
 pytestmark = pytest.mark.django_db

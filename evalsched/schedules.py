@@ -17,7 +17,16 @@ from batches.models import Batch
 from evalsched import agenda, announcements, cron, occurrences
 from evalsched import detection as detections
 from evalsched.detection import Detection
-from evalsched.models import PARTS, RUN_OPEN, Schedule, ScheduleType
+from evalsched.models import (
+    ONE_BY_ONE,
+    PARTS,
+    RUN_OPEN,
+    Run,
+    RunStatus,
+    RunTrigger,
+    Schedule,
+    ScheduleType,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -30,7 +39,10 @@ TIME_FIELDS = frozenset(
 )
 _INSTANTS = ("starts_at", "ends_at", "paused_until")
 
+# How the reason of a schedule begins that `pause_all` switched off; its own follows.
 PAUSED_ALL = "Paused with all others by pause_all. Take it back with resume_all."
+_REASON_BEFORE = " Its reason before: "
+PAUSED_WITH_ALL = Q(is_active=False, paused_by_hand=False, pause_reason__startswith=PAUSED_ALL)
 # How the reason of a schedule begins that came to its end as it was meant to.
 ENDED = "It has ended: "
 
@@ -71,8 +83,11 @@ def change(actor: Actor, schedule: Schedule, *, now: datetime, **fields: Any) ->
     with transaction.atomic():
         # As it is now, not as the caller read it: a tick may have moved it on.
         schedule = rows.locked(schedule, *PARTS)
+        was_active = schedule.is_active
         _assign(schedule, fields, now)
         _save(schedule)
+        if was_active and not schedule.is_active:
+            _withdraw(_of_schedule(schedule), "The schedule was switched off.", now)
         audit.record(actor, "schedule.changed", schedule, {"fields": sorted(fields)})
     return schedule
 
@@ -103,12 +118,13 @@ def delete(actor: Actor, schedule: Schedule, *, now: datetime) -> None:
 
 
 def disable(schedule: Schedule, reason: str, *, now: datetime) -> bool:
-    """Switch a schedule off for `reason`, once, and tell its author.
+    """Switch a schedule off for `reason`, once, with what waits of it, and tell its author.
 
     The service does this itself; the caller holds the schedule's lock.
     """
     if not _switch_off(schedule, reason, now):
         return False
+    _withdraw(_of_schedule(schedule), f"The schedule was disabled: {reason}", now)
     announcements.schedule_disabled(schedule, reason, now=now)
     logger.warning("schedule disabled", schedule=schedule.name, why=reason)
     return True
@@ -148,29 +164,64 @@ def end_pause(schedule: Schedule, *, now: datetime) -> None:
 
 
 def pause_all(*, now: datetime) -> int:
-    """Switch every active schedule off until `resume_all`, and return how many they were."""
+    """Switch every active schedule off until `resume_all`, and return how many they were.
+
+    Scheduled and backfilled runs that wait are cancelled, of all schedules; what runs goes on.
+    """
     with transaction.atomic():
         active = Schedule.objects.filter(is_active=True).select_for_update().order_by("pk")
-        return sum(_switch_off(schedule, PAUSED_ALL, now) for schedule in active)
+        paused = sum(_switch_off(one, _paused_reason(one), now) for one in active)
+        _withdraw(Run.objects.filter(trigger__in=ONE_BY_ONE), "Stopped by pause_all.", now)
+    return paused
 
 
 def resume_all(*, now: datetime) -> int:
-    """Switch on what `pause_all` switched off; nothing fires for the past."""
+    """Switch on what `pause_all` switched off, as it was; nothing fires for the past."""
     with transaction.atomic():
-        paused = Schedule.objects.filter(is_active=False, pause_reason=PAUSED_ALL)
+        paused = Schedule.objects.filter(PAUSED_WITH_ALL)
         return sum(_resume(one, now) for one in paused.select_for_update().order_by("pk"))
 
 
+def _paused_reason(schedule: Schedule) -> str:
+    own = schedule.pause_reason
+    return f"{PAUSED_ALL}{_REASON_BEFORE}{own}" if own else PAUSED_ALL
+
+
 def _resume(schedule: Schedule, now: datetime) -> bool:
+    until, failures = schedule.paused_until, schedule.consecutive_failures
+    rests = until is not None and until > now
+    reason = schedule.pause_reason.removeprefix(PAUSED_ALL).removeprefix(_REASON_BEFORE)
+    as_it_was = {
+        "is_active": True,
+        "paused_until": until if rests else None,
+        "pause_reason": reason if rests else "",
+    }
     try:
-        _assign(schedule, {"is_active": True}, now)
+        _assign(schedule, as_it_was, now)
     except Refusal as refusal:
         # It ended during the pause, say: the others are resumed all the same.
         Schedule.objects.filter(pk=schedule.pk).update(pause_reason=refusal.message, updated_at=now)
         return False
+    schedule.consecutive_failures = failures
     _save(schedule)
     _note(schedule, "schedule.resumed", {})
     return True
+
+
+def _of_schedule(schedule: Schedule) -> QuerySet[Run]:
+    return Run.objects.filter(schedule=schedule, trigger=RunTrigger.SCHEDULE)
+
+
+def _withdraw(found: QuerySet[Run], reason: str, now: datetime) -> None:
+    """Cancel those of the runs that wait. One that is being started at this moment goes on."""
+    # Admission locks runs before schedules, so waiting for it could deadlock.
+    waiting = found.filter(status=RunStatus.TRIGGERED).select_for_update(
+        skip_locked=True, no_key=True
+    )
+    keys = list(waiting.values_list("pk", flat=True))
+    Run.objects.filter(pk__in=keys).move(
+        RunStatus.CANCELLED, completed_at=now, error_message=reason
+    )
 
 
 def _switch_off(

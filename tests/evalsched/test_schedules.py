@@ -194,3 +194,37 @@ def test_all_are_paused_and_resumed_but_not_those_somebody_switched_off() -> Non
     assert (mine.is_active, mine.next_run_at) == (True, at(13))
     assert not off.is_active
     assert Run.objects.filter(status=RunStatus.TRIGGERED).count() == 0
+
+
+def test_a_pause_of_peoples_own_comes_back_as_it_was() -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor)
+    schedules.change(actor, schedule, now=NOW, paused_until=at(18), pause_reason="Vendor moves.")
+    Schedule.objects.update(consecutive_failures=2)
+
+    schedules.pause_all(now=at(11))
+    schedule.refresh_from_db()
+    held = schedule.pause_reason
+    assert schedules.resume_all(now=at(12)) == 1
+
+    assert held.startswith(schedules.PAUSED_ALL)
+    schedule.refresh_from_db()
+    assert (schedule.is_active, schedule.paused_until) == (True, at(18))
+    assert (schedule.pause_reason, schedule.paused_by_hand) == ("Vendor moves.", True)
+    assert (schedule.next_run_at, schedule.consecutive_failures) == (at(18), 2)
+
+
+@pytest.mark.parametrize("ticked", [True, False])
+def test_a_pause_that_ended_meanwhile_does_not_come_back(ticked: bool) -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor)
+    schedules.change(actor, schedule, now=NOW, paused_until=at(12), pause_reason="Vendor moves.")
+
+    schedules.pause_all(now=at(11))
+    if ticked:
+        dispatch.dispatch_due(at(13))
+    assert schedules.resume_all(now=at(13, 30)) == 1
+
+    schedule.refresh_from_db()
+    assert (schedule.is_active, schedule.paused_until, schedule.pause_reason) == (True, None, "")
+    assert (schedule.next_run_at, schedule.paused_by_hand) == (at(14), False)

@@ -41,6 +41,7 @@ __all__ = [
     "count",
     "describe",
     "latest",
+    "newest",
     "next_after",
     "preview",
     "tzdata_version",
@@ -295,6 +296,17 @@ def latest(timing: Timing, after: datetime, until: datetime) -> datetime | None:
     """Return the newest occurrence in (after, until], whose cost does not grow with the window."""
     minute = _previous(_rule(timing), minute_of(until), minute_of(after) + 1)
     return None if minute is None else instant_of(minute)
+
+
+def newest(timing: Timing, after: datetime, until: datetime, *, limit: int) -> list[datetime]:
+    """Return the occurrences in (after, until], oldest first, the newest `limit` of them."""
+    rule, floor = _rule(timing), minute_of(after) + 1
+    found: list[datetime] = []
+    minute = _previous(rule, minute_of(until), floor)
+    while minute is not None and len(found) < limit:
+        found.append(instant_of(minute))
+        minute = _previous(rule, minute - 1, floor)
+    return found[::-1]
 
 
 def describe(timing: Timing) -> str:

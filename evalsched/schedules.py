@@ -271,6 +271,8 @@ def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> Non
         occurrences.validate(agenda.timing(schedule))
         _check_limits(schedule, changed, now)
         _reckon(schedule, fields, changed, now)
+    else:
+        _refuse_if_run(schedule, changed)
     if schedule.is_active and schedule.paused_until is None:
         schedule.pause_reason = ""
     if "pause_reason" in changed:
@@ -309,6 +311,19 @@ def _reckon(
             schedule.paused_until = None
     schedule.next_run_at = agenda.next_run_at(schedule, now)
     agenda.refuse_if_ended(schedule)
+
+
+def _refuse_if_run(schedule: Schedule, changed: Collection[str]) -> None:
+    """Refuse a `next_run_at` that somebody wrote, but whose occurrence has its run already."""
+    if schedule.next_run_at is None or "next_run_at" not in changed:
+        return
+    instant, by_hand = agenda.nominal(schedule, schedule.next_run_at)
+    if not by_hand and _of_schedule(schedule).filter(scheduled_for=instant).exists():
+        raise Invalid.field(
+            "next_run_at",
+            f"There is a run for {instant:%Y-%m-%d %H:%M:%S} UTC already, and none is made twice. "
+            "Name another time, or run it now by hand.",
+        )
 
 
 def _check_limits(schedule: Schedule, changed: Collection[str], now: datetime) -> None:

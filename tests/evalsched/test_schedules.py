@@ -105,6 +105,21 @@ def test_switching_on_what_is_on_changes_nothing() -> None:
     assert schedule.next_run_at == at(11)
 
 
+@pytest.mark.parametrize("jitter_seconds", [0, 600])
+def test_a_time_whose_occurrence_has_its_run_is_refused(jitter_seconds: int) -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor, jitter_seconds=jitter_seconds)
+    due_at = schedule.next_run_at
+    assert due_at is not None
+    dispatch.dispatch_due(due_at)
+
+    with pytest.raises(Invalid, match="2025-01-15 11:00:00 UTC already") as refused:
+        schedules.change(actor, schedule, now=at(11, 30), next_run_at=due_at)
+
+    assert list(refused.value.details) == ["next_run_at"]
+    schedules.change(actor, schedule, now=at(11, 30), next_run_at=at(10, 30))
+
+
 def test_enabling_forgets_the_failures_and_the_reason() -> None:
     actor = make_actor()
     schedule = make_schedule(actor)

@@ -71,6 +71,12 @@ def begins_at(schedule: Schedule) -> datetime | None:
     return max(filter(None, (schedule.starts_at, schedule.paused_until)), default=None)
 
 
+def within_limits(schedule: Schedule, instant: datetime) -> bool:
+    """Whether an occurrence lies between the schedule's start, or its pause's end, and its end."""
+    begins, ends = begins_at(schedule), schedule.ends_at
+    return (begins is None or instant >= begins) and (ends is None or instant <= ends)
+
+
 def next_run_at(schedule: Schedule, now: datetime) -> datetime | None:
     """Return when a schedule that is made or changed now is due: never for the past.
 

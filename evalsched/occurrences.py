@@ -64,7 +64,7 @@ FAR_AWAY = timedelta(days=366)
 class Timing:
     """What a schedule's row holds about time.
 
-    `cron_expression` counts only where `schedule_type` is custom. `dst_gap` and `dst_overlap` are
+    `cron_expression` is empty unless `schedule_type` is custom. `dst_gap` and `dst_overlap` are
     None for Debian cron's rule.
     """
 
@@ -175,6 +175,10 @@ def _check_zone(timing: Timing) -> None:
 def _check_expression(timing: Timing) -> None:
     if timing.schedule_type == CUSTOM:
         cron.parse(timing.cron_expression)
+    elif timing.cron_expression and timing.schedule_type in TYPES:
+        raise Invalid.field(
+            "cron_expression", "It counts only for custom schedules: set schedule_type to custom."
+        )
 
 
 @lru_cache(maxsize=16_384)

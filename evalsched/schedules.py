@@ -37,6 +37,8 @@ TIME_FIELDS = frozenset(
         *("jitter_seconds", "starts_at", "ends_at", "max_runs", "paused_until"),
     }
 )
+# Of these, those that what is due next may outlast.
+_LIMITS = frozenset({"starts_at", "ends_at", "max_runs"})
 _INSTANTS = ("starts_at", "ends_at", "paused_until")
 
 # How the reason of a schedule begins that `pause_all` switched off; its own follows.
@@ -261,7 +263,7 @@ def _assign(schedule: Schedule, fields: Mapping[str, Any], now: datetime) -> Non
         setattr(schedule, name, value)
     if schedule.endpoint is None and schedule.agent is None:
         raise Invalid.field("model_id", "Say which model or agent answers.")
-    if schedule.schedule_type != ScheduleType.CUSTOM:
+    if schedule.schedule_type != ScheduleType.CUSTOM and "cron_expression" not in changed:
         schedule.cron_expression = ""
     if {"suite", "endpoint", "agent"} & changed:
         # What the last comparison told of them does not hold for others.
@@ -300,7 +302,7 @@ def _with_one_who_answers(fields: Mapping[str, Any]) -> Mapping[str, Any]:
 def _reckon(
     schedule: Schedule, fields: Mapping[str, Any], changed: Collection[str], now: datetime
 ) -> None:
-    """Compute when the schedule is due next: from now, whatever it was before."""
+    """Compute when the schedule is due next: from now, unless only its limits were changed."""
     if not schedule.is_active:
         schedule.next_run_at = None
         return
@@ -309,8 +311,20 @@ def _reckon(
         if "paused_until" not in fields:
             # Who switches it on wants it to run.
             schedule.paused_until = None
-    schedule.next_run_at = agenda.next_run_at(schedule, now)
+    if not _stays(schedule, changed, now):
+        schedule.next_run_at = agenda.next_run_at(schedule, now)
     agenda.refuse_if_ended(schedule)
+
+
+def _stays(schedule: Schedule, changed: Collection[str], now: datetime) -> bool:
+    """Whether what is due next is so as before: its jitter may be running, or a tick be late."""
+    if schedule.next_run_at is None or not TIME_FIELDS & set(changed) <= _LIMITS:
+        return False
+    instant, _ = agenda.nominal(schedule, schedule.next_run_at)
+    if "starts_at" in changed and instant > now:
+        # An earlier start may bring an earlier one.
+        return False
+    return agenda.within_limits(schedule, instant)
 
 
 def _refuse_if_run(schedule: Schedule, changed: Collection[str]) -> None:
@@ -334,7 +348,11 @@ def _check_limits(schedule: Schedule, changed: Collection[str], now: datetime) -
             details[name] = [f"Name a time between {cron.FIRST_YEAR + 1} and {cron.LAST_YEAR - 1}."]
     starts_at, ends_at, until = (getattr(schedule, name) for name in _INSTANTS)
     if starts_at is not None and ends_at is not None and ends_at <= starts_at:
-        details["ends_at"] = ["It has to lie after starts_at."]
+        sentence = "It has to lie {} ({:%Y-%m-%d %H:%M} UTC)."
+        if "ends_at" in changed:
+            details["ends_at"] = [sentence.format("after starts_at", starts_at)]
+        else:
+            details["starts_at"] = [sentence.format("before ends_at", ends_at)]
     if until is not None and "paused_until" in changed and until <= now:
         details["paused_until"] = ["It lies in the past. Name a later time, or null for no pause."]
     if details:

@@ -195,6 +195,29 @@ def test_times_that_make_no_sense_are_refused(fields: dict[str, Any]) -> None:
     assert not Schedule.objects.exists()
 
 
+def test_a_cron_expression_without_the_type_custom_is_refused() -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor)
+
+    with pytest.raises(Invalid, match="set schedule_type to custom") as refused:
+        schedules.change(actor, schedule, now=NOW, cron_expression="*/5 * * * *")
+
+    assert list(refused.value.details) == ["cron_expression"]
+    with pytest.raises(Invalid, match="set schedule_type to custom"):
+        make_schedule(actor, cron_expression="*/5 * * * *")
+
+
+def test_a_cron_expression_sent_back_unchanged_goes_with_the_type() -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor, schedule_type="custom", cron_expression="5 * * * *")
+
+    schedule = schedules.change(
+        actor, schedule, now=NOW, schedule_type="daily", cron_expression="5 * * * *"
+    )
+
+    assert (schedule.schedule_type, schedule.cron_expression) == ("daily", "")
+
+
 def test_all_are_paused_and_resumed_but_not_those_somebody_switched_off() -> None:
     actor = make_actor()
     mine, off = make_schedule(actor), make_schedule(actor)

@@ -24,7 +24,7 @@ from batches.admin.batches import TONES
 from batches.models import Batch, ModelEndpoint, TestSuite
 from evalsched.admin import history, standing
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule, ScheduleKind
-from evalsched.schedules import PAUSED_ALL
+from evalsched.schedules import PAUSED_WITH_ALL
 
 _DUE = 5
 _LATEST = 8
@@ -213,7 +213,7 @@ def _firing(now: datetime) -> list[Firing]:
 
 def _paused() -> str:
     """Return what `pause_all` holds back, in words; empty when it is nothing."""
-    schedules = Schedule.objects.filter(is_active=False, pause_reason=PAUSED_ALL).count()
+    schedules = Schedule.objects.filter(PAUSED_WITH_ALL).count()
     rules = AlertRule.objects.filter(enabled=False, pause_reason=rulebook.PAUSED_ALL).count()
     parts = [
         f"{count} {name}{'' if count == 1 else 's'}"

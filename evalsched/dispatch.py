@@ -30,8 +30,8 @@ from evalsched.run_rows import Draft
 logger = structlog.get_logger(__name__)
 
 CHUNK = 500
-# After an outage of a minutely schedule a tick looks at so many occurrences and leaves the rest
-# to the next one.
+# After an outage of a minutely schedule a tick looks at so many occurrences: where all are run it
+# leaves the rest to the next one, otherwise the older ones get no rows.
 MOST_OCCURRENCES = 1_000
 # Found so soon after its time, an occurrence is on time: ticks are not continuous.
 _ON_TIME = timedelta(minutes=1)
@@ -39,6 +39,7 @@ OUTAGE = "Nobody ran schedules at its time; the catch-up policy is '{policy}'."
 TOO_OLD = (
     "Nobody ran schedules at its time, and it is older than the catch-up window of {minutes} min."
 )
+LEFT_OUT = " {count:,} others that nobody ran get no row of their own."
 
 
 def dispatch_due(now: datetime) -> int:
@@ -106,8 +107,9 @@ def _dispatch(rows: QuerySet[Schedule], now: datetime, most: int) -> int:
     drafts = [
         draft for item in due for draft in _drafts_of(item, open_runs.get(item.schedule.pk), now)
     ]
-    waiting = run_rows.insert(drafts, trigger=RunTrigger.SCHEDULE, now=now)
-    _move_on(due, Counter(waiting), now)
+    made = Counter(run_rows.insert(drafts, trigger=RunTrigger.SCHEDULE, now=now))
+    _make_way(due, open_runs, made, now)
+    _move_on(due, made, now)
     return len(locked)
 
 
@@ -157,30 +159,50 @@ def _set_aside(schedule: Schedule, why: str, now: datetime) -> None:
     schedules.disable(schedule, reason, now=now)
 
 
-def _open_runs(due: list[Due]) -> dict[uuid.UUID, Run]:
-    """Return the newest run under way of each schedule, those of backfills aside."""
+def _open_runs(due: list[Due]) -> dict[uuid.UUID, list[Run]]:
+    """Return the runs under way of each schedule, newest last, those of backfills aside."""
     found = Run.objects.open().filter(schedule__in=[item.schedule.pk for item in due])
     found = found.exclude(trigger=RunTrigger.BACKFILL).order_by("scheduled_for")
-    return {run.schedule_id: run for run in found.only("schedule", "trigger", "scheduled_for")}
+    of_schedules: dict[uuid.UUID, list[Run]] = {}
+    for run in found.only("schedule", "trigger", "scheduled_for"):
+        of_schedules.setdefault(run.schedule_id, []).append(run)
+    return of_schedules
 
 
-def _drafts_of(due: Due, in_the_way: Run | None, now: datetime) -> Iterator[Draft]:
+def _drafts_of(due: Due, open_runs: list[Run] | None, now: datetime) -> Iterator[Draft]:
     """Yield the runs to insert: those that run, and one for each that does not, with why."""
-    schedule = due.schedule
     chosen = _chosen(due, now)
-    # Catching up on all, none is in another's way: admission runs them one after the other.
-    jitter = agenda.jitter(schedule)
-    late = [instant for instant in chosen if now - instant - jitter > _ON_TIME]
-    queues = schedule.catchup_policy == CatchupPolicy.ALL and bool(late)
-    if chosen and in_the_way is not None and not queues:
-        if schedule.overlap_policy == OverlapPolicy.SKIP:
-            why = f"Run {in_the_way.pk} ({in_the_way}) was in its way."
-            yield from _with_others(due, chosen, RunStatus.SKIPPED, why, now)
-            return
-        if schedule.overlap_policy == OverlapPolicy.CANCEL_PREVIOUS:
-            for other in schedule.runs.open().exclude(trigger=RunTrigger.BACKFILL):
+    skips = due.schedule.overlap_policy == OverlapPolicy.SKIP and not _queues(due, chosen, now)
+    if chosen and open_runs and skips:
+        why = f"Run {open_runs[-1].pk} ({open_runs[-1]}) was in its way."
+        yield from _with_others(due, chosen, RunStatus.SKIPPED, why, now)
+    else:
+        yield from _with_others(due, chosen, RunStatus.TRIGGERED, "", now)
+
+
+def _make_way(
+    due: list[Due],
+    open_runs: dict[uuid.UUID, list[Run]],
+    made: Counter[uuid.UUID],
+    now: datetime,
+) -> None:
+    """Cancel the earlier runs of those that got a new one, where the overlap policy says so."""
+    for item in due:
+        schedule = item.schedule
+        if (
+            schedule.overlap_policy == OverlapPolicy.CANCEL_PREVIOUS
+            and made[schedule.pk]
+            and not _queues(item, _chosen(item, now), now)
+        ):
+            for other in open_runs.get(schedule.pk, ()):
                 runs.cancel(other, now=now, reason="The next occurrence took its place.")
-    yield from _with_others(due, chosen, RunStatus.TRIGGERED, "", now)
+
+
+def _queues(due: Due, chosen: set[datetime], now: datetime) -> bool:
+    """Whether none is in another's way: catching up on all, admission runs them one by one."""
+    jitter = agenda.jitter(due.schedule)
+    late = any(now - instant - jitter > _ON_TIME for instant in chosen)
+    return late and due.schedule.catchup_policy == CatchupPolicy.ALL
 
 
 def _with_others(
@@ -188,13 +210,17 @@ def _with_others(
 ) -> Iterator[Draft]:
     """Yield a run for each occurrence: the chosen ones as `status`, the others as missed.
 
-    Where `max_runs` is reached it ends.
+    Where `max_runs` is reached it ends. The first that is missed tells of those left out.
     """
     schedule = due.schedule
     left = None if schedule.max_runs is None else schedule.max_runs - schedule.runs_made
+    others = LEFT_OUT.format(count=due.left_out) if due.left_out else ""
     for instant in due.occurrences:
         if instant not in chosen:
-            yield Draft(schedule, instant, RunStatus.MISSED, _missed(schedule, instant, now), now)
+            missed = _missed(schedule, instant, now) + others
+            yield Draft(schedule, instant, RunStatus.MISSED, missed, now)
+            # Once is enough.
+            others = ""
         elif status == RunStatus.TRIGGERED and left is not None and left <= 0:
             return
         else:
@@ -211,18 +237,16 @@ def _chosen(due: Due, now: datetime) -> set[datetime]:
     late = agenda.jitter(due.schedule)
     if window is not None:
         instants = [at for at in instants if now - at - late <= timedelta(minutes=window)]
-    # More are still to come than one tick looks at: the newest is not among these.
-    all_seen = due.next_run_at is None or due.next_run_at > now
     match CatchupPolicy(due.schedule.catchup_policy):
         case CatchupPolicy.LATEST:
-            return set(instants[-1:]) if all_seen else set()
+            return set(instants[-1:])
         case CatchupPolicy.EARLIEST:
             return set(instants[:1])
         case CatchupPolicy.ALL:
             return set(instants)
         case CatchupPolicy.NONE:
             on_time = bool(instants) and now - instants[-1] - late <= _ON_TIME
-            return set(instants[-1:]) if all_seen and on_time else set()
+            return set(instants[-1:]) if on_time else set()
 
 
 def _missed(schedule: Schedule, instant: datetime, now: datetime) -> str:
@@ -251,4 +275,6 @@ def _move_on(due: list[Due], made: Counter[uuid.UUID], now: datetime) -> None:
         schedule.runs_made += made[schedule.pk]
         schedule.next_run_at = item.next_run_at
         schedules.end_if_over(schedule, now=now)
+        if item.left_out:
+            logger.warning("occurrences left out", schedule=str(schedule.pk), count=item.left_out)
         logger.debug("schedule dispatched", schedule=str(schedule.pk), next_run_at=item.next_run_at)

@@ -41,6 +41,7 @@ __all__ = [
     "count",
     "describe",
     "latest",
+    "newest",
     "next_after",
     "preview",
     "tzdata_version",
@@ -63,7 +64,7 @@ FAR_AWAY = timedelta(days=366)
 class Timing:
     """What a schedule's row holds about time.
 
-    `cron_expression` counts only where `schedule_type` is custom. `dst_gap` and `dst_overlap` are
+    `cron_expression` is empty unless `schedule_type` is custom. `dst_gap` and `dst_overlap` are
     None for Debian cron's rule.
     """
 
@@ -174,6 +175,10 @@ def _check_zone(timing: Timing) -> None:
 def _check_expression(timing: Timing) -> None:
     if timing.schedule_type == CUSTOM:
         cron.parse(timing.cron_expression)
+    elif timing.cron_expression and timing.schedule_type in TYPES:
+        raise Invalid.field(
+            "cron_expression", "It counts only for custom schedules: set schedule_type to custom."
+        )
 
 
 @lru_cache(maxsize=16_384)
@@ -295,6 +300,17 @@ def latest(timing: Timing, after: datetime, until: datetime) -> datetime | None:
     """Return the newest occurrence in (after, until], whose cost does not grow with the window."""
     minute = _previous(_rule(timing), minute_of(until), minute_of(after) + 1)
     return None if minute is None else instant_of(minute)
+
+
+def newest(timing: Timing, after: datetime, until: datetime, *, limit: int) -> list[datetime]:
+    """Return the occurrences in (after, until], oldest first, the newest `limit` of them."""
+    rule, floor = _rule(timing), minute_of(after) + 1
+    found: list[datetime] = []
+    minute = _previous(rule, minute_of(until), floor)
+    while minute is not None and len(found) < limit:
+        found.append(instant_of(minute))
+        minute = _previous(rule, minute - 1, floor)
+    return found[::-1]
 
 
 def describe(timing: Timing) -> str:

@@ -24,8 +24,7 @@ TONES: dict[str, words.Tone] = {
 
 # What people paused has no reason, one of theirs, or that of the big switch; what came to its end
 # says so; the rest the service disabled.
-_BY_PEOPLE = ("", schedules.PAUSED_ALL)
-_SWITCHED_OFF = Q(paused_by_hand=True) | Q(pause_reason__in=_BY_PEOPLE)
+_SWITCHED_OFF = Q(paused_by_hand=True) | Q(pause_reason="") | schedules.PAUSED_WITH_ALL
 RESTING = Q(is_active=True, paused_until__gt=Now())
 PAUSED = (Q(is_active=False) & _SWITCHED_OFF) | RESTING
 ENDED = Q(is_active=False, paused_by_hand=False, pause_reason__startswith=schedules.ENDED)
@@ -40,11 +39,12 @@ def who_answers(schedule: Schedule) -> str:
 
 def of_schedule(schedule: Schedule) -> SafeString:
     if not schedule.is_active:
-        by_people = schedule.paused_by_hand or schedule.pause_reason in _BY_PEOPLE
+        why = schedule.pause_reason
+        by_people = schedule.paused_by_hand or not why or why.startswith(schedules.PAUSED_ALL)
         shown: tuple[str, words.Tone] = ("Paused", "") if by_people else ("Disabled", "danger")
-        if not by_people and schedule.pause_reason.startswith(schedules.ENDED):
+        if not by_people and why.startswith(schedules.ENDED):
             shown = ("Ended", "")
-        return words.label(*shown, title=schedule.pause_reason)
+        return words.label(*shown, title=why)
     if rests(schedule):
         return words.label("Paused", title=reason(schedule))
     if schedule.consecutive_failures:

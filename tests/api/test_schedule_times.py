@@ -292,6 +292,7 @@ def test_a_preview_says_what_a_clock_change_did(api: Api) -> None:
         ({"cron_expression": "*/70 * * * *"}, "cron_expression", "step"),
         ({"cron_expression": "0 0 1-31/100 * *"}, "cron_expression", "step"),
         ({"cron_expression": ""}, "cron_expression", "needs"),
+        ({"schedule_type": "daily"}, "cron_expression", "set schedule_type to custom"),
         ({"schedule_type": "monthly"}, "schedule_type", "not a valid choice"),
         ({"timezone": "Mars/Olympus"}, "timezone", "Mars/Olympus"),
         ({"dst_gap": "jump"}, "dst_gap", "not a valid choice"),

@@ -231,15 +231,73 @@ def test_without_catching_up_an_occurrence_on_time_still_runs() -> None:
     assert statuses(schedule) == {ELEVEN: "triggered"}
 
 
-def test_a_long_outage_of_a_minutely_schedule_is_worked_off_tick_by_tick() -> None:
-    schedule = make_schedule(schedule_type="custom", cron_expression="* * * * *")
+def make_minutely(**fields: Any) -> Schedule:
+    return make_schedule(
+        schedule_type="custom", cron_expression="* * * * *", overlap_policy="allow", **fields
+    )
+
+
+def test_after_a_long_outage_the_newest_runs_in_the_first_tick() -> None:
+    schedule = make_minutely()
+    later = NOW + timedelta(days=365, seconds=30)
+
+    dispatch_due(later)
+
+    assert schedule.runs.get(status=RunStatus.TRIGGERED).scheduled_for == later.replace(second=0)
+    missed = schedule.runs.filter(status=RunStatus.MISSED).order_by("scheduled_for")
+    assert missed.count() == 1_000
+    first, *others = missed
+    assert first.scheduled_for == NOW + timedelta(minutes=1)
+    assert first.error_message.endswith(" 524,599 others that nobody ran get no row of their own.")
+    assert not any("no row" in run.error_message for run in others)
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == later.replace(second=0) + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(("window", "ran"), [(None, 1), (2_000, 40 * 60 - 2_000 + 1)])
+def test_after_a_long_outage_the_earliest_runs_and_no_other(window: int | None, ran: int) -> None:
+    schedule = make_minutely(catchup_policy="earliest", catchup_window_minutes=window)
+    later = NOW + timedelta(hours=40, seconds=30)
+
+    for seconds in range(0, 30, 10):
+        dispatch_due(later + timedelta(seconds=seconds))
+
+    made = schedule.runs.get(status=RunStatus.TRIGGERED)
+    assert made.scheduled_for == NOW + timedelta(minutes=ran)
+
+
+def test_after_a_long_outage_all_are_run_tick_by_tick() -> None:
+    schedule = make_minutely(catchup_policy="all")
     later = NOW + timedelta(minutes=1500, seconds=30)
 
     for _ in range(3):
         dispatch_due(later)
 
-    assert schedule.runs.filter(status=RunStatus.MISSED).count() == 1499
-    assert schedule.runs.get(status=RunStatus.TRIGGERED).scheduled_for == later.replace(second=0)
+    assert schedule.runs.filter(status=RunStatus.TRIGGERED).count() == 1500
+
+
+def test_after_a_long_outage_all_within_the_window_are_run_in_the_first_tick() -> None:
+    schedule = make_minutely(catchup_policy="all", catchup_window_minutes=60)
+    later = NOW + timedelta(days=30)
+
+    dispatch_due(later)
+
+    assert schedule.runs.filter(status=RunStatus.TRIGGERED).count() == 61
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == later + timedelta(minutes=1)
+
+
+def test_what_lies_before_the_schedule_was_made_is_no_occurrence() -> None:
+    """But the time that somebody wrote is one, however long ago."""
+    schedule = make_minutely()
+    written = datetime(2020, 1, 1, tzinfo=UTC)
+    Schedule.objects.update(created_at=NOW, next_run_at=written)
+
+    dispatch_due(NOW + timedelta(seconds=30))
+
+    assert statuses(schedule) == {written: "triggered"}
+    schedule.refresh_from_db()
+    assert schedule.next_run_at == NOW + timedelta(minutes=1)
 
 
 def test_skipping_names_the_run_in_the_way() -> None:
@@ -265,6 +323,17 @@ def test_cancelling_the_previous_one_makes_way() -> None:
     assert previous.batch is not None
     assert previous.batch.status == "cancelled"
     assert schedule.runs.get(scheduled_for=ELEVEN).status == RunStatus.TRIGGERED
+
+
+def test_an_occurrence_that_has_its_run_cancels_nothing() -> None:
+    schedule = make_schedule(overlap_policy="cancel_previous")
+    dispatch_due(ELEVEN)
+    admission.start_queued(ELEVEN)
+    Schedule.objects.update(next_run_at=ELEVEN)
+
+    dispatch_due(ELEVEN + timedelta(minutes=1))
+
+    assert statuses(schedule) == {ELEVEN: "running"}
 
 
 def test_overlapping_runs_where_that_is_allowed() -> None:

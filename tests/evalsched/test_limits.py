@@ -347,6 +347,63 @@ def test_a_time_written_after_its_occurrence_ran_runs_once_more() -> None:
     assert schedule.next_run_at == at(12) + late
 
 
+@pytest.mark.parametrize(
+    "fields", [{"max_runs": 5}, {"ends_at": at(18)}, {"starts_at": at(11)}, {"ends_at": at(11)}]
+)
+def test_a_changed_limit_keeps_the_occurrence_whose_jitter_is_running(
+    fields: dict[str, Any],
+) -> None:
+    actor = make_actor()
+    schedule, late = make_late(actor=actor)
+
+    schedule = schedules.change(actor, schedule, now=at(11) + late / 2, **fields)
+
+    assert schedule.next_run_at == at(11) + late
+    dispatch_due(at(11) + late)
+    assert hours(schedule) == [11]
+
+
+def test_a_changed_limit_keeps_what_is_due_before_the_tick_comes() -> None:
+    actor = make_actor()
+    schedule = make_free(actor=actor)
+
+    schedule = schedules.change(actor, schedule, now=at(11, 0, 5), max_runs=5)
+
+    assert schedule.next_run_at == at(11)
+
+
+def test_a_limit_that_leaves_out_what_is_due_next_moves_it() -> None:
+    actor = make_actor()
+    schedule = make_free(actor=actor)
+
+    later = schedules.change(actor, schedule, now=NOW, starts_at=at(13, 30))
+    assert later.next_run_at == at(14)
+    earlier = schedules.change(actor, schedule, now=NOW, starts_at=at(12))
+    assert earlier.next_run_at == at(12)
+    with pytest.raises(Invalid, match="ends_at"):
+        schedules.change(actor, schedule, now=NOW, starts_at=None, ends_at=at(10, 30))
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent", "sentence"),
+    [
+        ({"ends_at": at(18)}, {"starts_at": at(19)}, "before ends_at (2025-01-15 18:00 UTC)"),
+        ({"starts_at": at(12)}, {"ends_at": at(11)}, "after starts_at (2025-01-15 12:00 UTC)"),
+        ({}, {"starts_at": at(12), "ends_at": at(11)}, "after starts_at (2025-01-15 12:00 UTC)"),
+    ],
+)
+def test_the_field_that_was_sent_is_blamed(
+    stored: dict[str, Any], sent: dict[str, Any], sentence: str
+) -> None:
+    actor = make_actor()
+    schedule = make_free(actor=actor, **stored)
+
+    with pytest.raises(Invalid) as refused:
+        schedules.change(actor, schedule, now=NOW, **sent)
+
+    assert refused.value.details == {list(sent)[-1]: [f"It has to lie {sentence}."]}
+
+
 def test_a_clock_set_back_with_jitter_changes_nothing() -> None:
     schedule, late = make_late()
     dispatch_due(at(11) + late)

@@ -17,6 +17,7 @@ from evalsched.occurrences import (
     count,
     describe,
     latest,
+    newest,
     next_after,
     preview,
     tzdata_version,
@@ -367,6 +368,7 @@ def test_windows_join_without_gap_or_overlap(
     assert left + right == whole
     assert all(a < b for a, b in pairwise(whole))
     assert latest(timing, start, end) == (whole[-1] if whole else None)
+    assert newest(timing, start, end, limit=7) == whole[-7:]
     following = next_after(timing, start)
     assert following is not None
     assert whole[:1] == ([following] if following <= end else [])

@@ -13,13 +13,14 @@ from alerts.models import AlertType, Event, Notification
 from batches import batches, claims, endings
 from batches.models import Batch, BatchStatus, JobOutcome, ModelEndpoint
 from batches.results import Claim, Result
-from evalsched import admission, runs, schedules, ticks
+from evalsched import admission, backfills, dispatch, runs, schedules, ticks
 from evalsched.models import Run, RunStatus, RunTrigger, Schedule
 from tests.factories import NOW, make_actor, make_endpoint, make_run, make_schedule, make_suite
 from tests.processes_at_work import at_once
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 
 
 def make_cases_schedule(cases: int = 5, **fields: Any) -> Schedule:
@@ -531,3 +532,64 @@ def test_an_endpoint_in_use_cannot_vanish_even_by_sql() -> None:
 
     with pytest.raises(IntegrityError, match="endpoint_id_in_project"):
         ModelEndpoint.objects.filter(pk=schedule.model_endpoint.pk).delete()
+
+
+def test_a_schedule_that_is_disabled_takes_its_waiting_runs_with_it() -> None:
+    schedule = make_cases_schedule(catchup_policy="all")
+    Schedule.objects.update(batch_test_config={"concurrency": "many"})
+    dispatch.dispatch_due(NOW + 13 * HOUR)
+    by_hand = make_run(schedule, trigger=RunTrigger.MANUAL, scheduled_for=NOW + 20 * HOUR)
+
+    for _ in range(3):
+        admission.start_queued(NOW + 13 * HOUR)
+
+    schedule.refresh_from_db()
+    assert (schedule.is_active, schedule.consecutive_failures) == (False, 3)
+    made = schedule.runs.filter(trigger=RunTrigger.SCHEDULE)
+    assert made.filter(status=RunStatus.FAILED).count() == 3
+    cancelled = made.filter(status=RunStatus.CANCELLED)
+    assert cancelled.count() == 10
+    assert all(run.error_message.startswith("The schedule was disabled: 3") for run in cancelled)
+    by_hand.refresh_from_db()
+    assert by_hand.status == RunStatus.RUNNING
+    assert Event.objects.filter(alert_type=AlertType.EVALUATION_FAILED).count() == 3
+
+
+def test_switching_off_cancels_what_waits_and_leaves_what_runs() -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor, catchup_policy="all")
+    dispatch.dispatch_due(NOW + 3 * HOUR)
+    admission.start_queued(NOW + 3 * HOUR)
+
+    schedules.set_active(actor, schedule, False, now=NOW + 3 * HOUR)
+
+    found = schedule.runs.order_by("scheduled_for").values_list("status", flat=True)
+    assert list(found) == ["running", "cancelled", "cancelled"]
+
+
+def test_what_waits_of_a_schedule_that_came_to_its_end_still_runs() -> None:
+    schedule = make_schedule(catchup_policy="all", max_runs=2)
+
+    dispatch.dispatch_due(NOW + 5 * HOUR)
+
+    schedule.refresh_from_db()
+    assert not schedule.is_active
+    assert schedule.runs.filter(status=RunStatus.TRIGGERED).count() == 2
+
+
+def test_the_big_switch_stops_what_waits_of_schedules_and_backfills() -> None:
+    actor = make_actor()
+    off, on = make_schedule(actor, is_active=False), make_schedule(actor, catchup_policy="all")
+    backfills.start(actor, off, NOW - 3 * HOUR, NOW, now=NOW)
+    by_hand = make_run(on, trigger=RunTrigger.MANUAL)
+    dispatch.dispatch_due(NOW + 2 * HOUR)
+
+    schedules.pause_all(now=NOW + 2 * HOUR)
+
+    by_hand.refresh_from_db()
+    assert by_hand.status == RunStatus.TRIGGERED
+    stopped = Run.objects.exclude(pk=by_hand.pk)
+    assert {(run.status, run.error_message) for run in stopped} == {
+        (RunStatus.CANCELLED, "Stopped by pause_all.")
+    }
+    assert stopped.count() == 6

@@ -105,6 +105,21 @@ def test_switching_on_what_is_on_changes_nothing() -> None:
     assert schedule.next_run_at == at(11)
 
 
+@pytest.mark.parametrize("jitter_seconds", [0, 600])
+def test_a_time_whose_occurrence_has_its_run_is_refused(jitter_seconds: int) -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor, jitter_seconds=jitter_seconds)
+    due_at = schedule.next_run_at
+    assert due_at is not None
+    dispatch.dispatch_due(due_at)
+
+    with pytest.raises(Invalid, match="2025-01-15 11:00:00 UTC already") as refused:
+        schedules.change(actor, schedule, now=at(11, 30), next_run_at=due_at)
+
+    assert list(refused.value.details) == ["next_run_at"]
+    schedules.change(actor, schedule, now=at(11, 30), next_run_at=at(10, 30))
+
+
 def test_enabling_forgets_the_failures_and_the_reason() -> None:
     actor = make_actor()
     schedule = make_schedule(actor)
@@ -180,6 +195,29 @@ def test_times_that_make_no_sense_are_refused(fields: dict[str, Any]) -> None:
     assert not Schedule.objects.exists()
 
 
+def test_a_cron_expression_without_the_type_custom_is_refused() -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor)
+
+    with pytest.raises(Invalid, match="set schedule_type to custom") as refused:
+        schedules.change(actor, schedule, now=NOW, cron_expression="*/5 * * * *")
+
+    assert list(refused.value.details) == ["cron_expression"]
+    with pytest.raises(Invalid, match="set schedule_type to custom"):
+        make_schedule(actor, cron_expression="*/5 * * * *")
+
+
+def test_a_cron_expression_sent_back_unchanged_goes_with_the_type() -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor, schedule_type="custom", cron_expression="5 * * * *")
+
+    schedule = schedules.change(
+        actor, schedule, now=NOW, schedule_type="daily", cron_expression="5 * * * *"
+    )
+
+    assert (schedule.schedule_type, schedule.cron_expression) == ("daily", "")
+
+
 def test_all_are_paused_and_resumed_but_not_those_somebody_switched_off() -> None:
     actor = make_actor()
     mine, off = make_schedule(actor), make_schedule(actor)
@@ -194,3 +232,37 @@ def test_all_are_paused_and_resumed_but_not_those_somebody_switched_off() -> Non
     assert (mine.is_active, mine.next_run_at) == (True, at(13))
     assert not off.is_active
     assert Run.objects.filter(status=RunStatus.TRIGGERED).count() == 0
+
+
+def test_a_pause_of_peoples_own_comes_back_as_it_was() -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor)
+    schedules.change(actor, schedule, now=NOW, paused_until=at(18), pause_reason="Vendor moves.")
+    Schedule.objects.update(consecutive_failures=2)
+
+    schedules.pause_all(now=at(11))
+    schedule.refresh_from_db()
+    held = schedule.pause_reason
+    assert schedules.resume_all(now=at(12)) == 1
+
+    assert held.startswith(schedules.PAUSED_ALL)
+    schedule.refresh_from_db()
+    assert (schedule.is_active, schedule.paused_until) == (True, at(18))
+    assert (schedule.pause_reason, schedule.paused_by_hand) == ("Vendor moves.", True)
+    assert (schedule.next_run_at, schedule.consecutive_failures) == (at(18), 2)
+
+
+@pytest.mark.parametrize("ticked", [True, False])
+def test_a_pause_that_ended_meanwhile_does_not_come_back(ticked: bool) -> None:
+    actor = make_actor()
+    schedule = make_schedule(actor)
+    schedules.change(actor, schedule, now=NOW, paused_until=at(12), pause_reason="Vendor moves.")
+
+    schedules.pause_all(now=at(11))
+    if ticked:
+        dispatch.dispatch_due(at(13))
+    assert schedules.resume_all(now=at(13, 30)) == 1
+
+    schedule.refresh_from_db()
+    assert (schedule.is_active, schedule.paused_until, schedule.pause_reason) == (True, None, "")
+    assert (schedule.next_run_at, schedule.paused_by_hand) == (at(14), False)

@@ -25,6 +25,7 @@ from access import audit, clock, idempotency, isolation, projects, rate_limits
 from access.actors import Actor
 from access.api.credentials import Credentials
 from access.api.filters import OF_EVERY_LIST
+from access.api.parsing import ApiRequest
 from access.errors import Forbidden, Invalid, NotFound
 from access.models import Role, Scope
 
@@ -61,6 +62,15 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
         self.response = self.finalize_response(request, response, *args, **kwargs)
         return self.response
 
+    def initialize_request(self, request: Any, *args: Any, **kwargs: Any) -> ApiRequest:
+        return ApiRequest(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not isinstance(request.auth, Actor):
@@ -83,8 +93,14 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
             return "ingest", settings.EVALSCHED_RATE_LIMIT_INGEST
         return "write", settings.EVALSCHED_RATE_LIMIT_WRITES
 
+    def role_to_write(self) -> Role:
+        """Return the role that this request needs, where it changes something."""
+        return self.write_role
+
     def _authorise(self, safe: bool) -> None:
-        scope, role = (Scope.READ, Role.VIEWER) if safe else (self.write_scope, self.write_role)
+        scope, role = (
+            (Scope.READ, Role.VIEWER) if safe else (self.write_scope, self.role_to_write())
+        )
         try:
             self.actor.require(scope, role)
         except Forbidden:

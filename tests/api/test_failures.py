@@ -466,3 +466,10 @@ def test_nothing_is_left_of_a_request_that_failed_halfway(
 
     assert_error(answer, 500)
     assert not ModelEndpoint.objects.exists()
+
+
+def test_a_body_in_chunks_that_the_server_does_not_join_is_refused(api: Api) -> None:
+    answer = api.create("test-suites", {"name": "x"}, **{"Transfer-Encoding": "chunked"})
+
+    assert answer.status_code == 400
+    assert "Content-Length" in answer.json()["message"]

@@ -51,6 +51,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _https
 SESSION_COOKIE_HTTPONLY = True
 SECURE_REFERRER_POLICY = "same-origin"
+SESSION_ENGINE = "access.sessions"
 X_FRAME_OPTIONS = "DENY"
 EVALSCHED_PRIVATE_HOSTS = env.list("EVALSCHED_PRIVATE_HOSTS", default=[])
 # The largest body a request may have; imports have a limit of their own.

@@ -53,6 +53,20 @@ def test_a_new_key_is_shown_once_and_works(browser: Client, own: Actor) -> None:
     assert text not in browser.get(url_of(ApiKey.objects.get())).content.decode()
 
 
+def test_a_key_is_made_only_for_a_project_where_it_opens_something(
+    browser: Client, own: Actor
+) -> None:
+    foreign = make_project(name="Somebody else's")
+    page = browser.get(list_of(ApiKey, "add")).content.decode()
+
+    response = send(browser, list_of(ApiKey, "add"), "apikey_form", name="CI", project=foreign.pk)
+
+    assert str(own.project.pk) in page
+    assert str(foreign.pk) not in page
+    assert "project" in errors(response)
+    assert not ApiKey.objects.exists()
+
+
 def test_a_key_without_scopes_is_refused_at_its_field(browser: Client, own: Actor) -> None:
     response = send(browser, list_of(ApiKey, "add"), "apikey_form", name="CI", scopes=None)
 
@@ -137,6 +151,22 @@ def test_the_last_admin_of_a_project_stays_and_the_page_says_why(browser: Client
 
     assert "last admin" in str(errors(response))
     assert Membership.objects.get(project=project).role == Role.ADMIN
+
+
+def test_the_owner_of_a_personal_project_stays_and_the_page_says_why(browser: Client) -> None:
+    project = make_actor().project
+    make_member(project, role=Role.ADMIN)
+    owner = Membership.objects.get(project=project, user=project.personal_of)
+    fields = inputs(browser, url_of(project), "project_form")
+    row = next(name for name, value in fields.items() if value == [str(owner.pk)])
+
+    response = send(
+        browser, url_of(project), "project_form", **{row.replace("-id", "-role"): "viewer"}
+    )
+
+    assert "personal project" in str(errors(response))
+    owner.refresh_from_db()
+    assert owner.role == Role.ADMIN
 
 
 def test_a_refused_member_undoes_the_renaming_beside_it(browser: Client) -> None:

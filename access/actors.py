@@ -26,7 +26,7 @@ class Actor:
 
     @property
     def principal(self) -> str:
-        """What rate limits and idempotency keys are counted by: the key, else the person."""
+        """Whose idempotency keys these are: the key's, else the person's."""
         return str(self.key_id or self.user.pk)
 
     def require(self, scope: Scope, role: Role) -> None:

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from access import audit
+from access import audit, strict_json
 from access.actors import Actor
 from access.errors import Invalid, Unauthenticated
-from access.models import ApiKey, Scope
+from access.models import ApiKey, Membership, Scope
 
 # `last_used_at` is for people who tidy up; to the minute it costs one write a minute.
 _LAST_USED_GRAIN = timedelta(minutes=1)
+_LONGEST_NAME = 200
 
 
 def create(
@@ -25,7 +26,17 @@ def create(
     now: datetime,
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key for the actor's project and return it with its text, which is shown this once."""
+    """Make a key for the actor's project and return it with its text, which is shown this once.
+
+    Raises:
+        Invalid: by the field; a key of somebody who is no member would open nothing.
+    """
+    if not 1 <= len(name) <= _LONGEST_NAME or strict_json.unstorable(name):
+        raise Invalid.field("name", f"Give a name of at most {_LONGEST_NAME} characters.")
+    if not Membership.objects.filter(project=actor.project, user=actor.user).exists():
+        raise Invalid.field(
+            "project", f"{actor.user.username} is no member of {actor.project}. Add them first."
+        )
     unknown = sorted(set(scopes) - set(Scope.values))
     if unknown or not scopes:
         raise Invalid.field("scopes", f"Scopes are {', '.join(Scope.values)}; at least one.")

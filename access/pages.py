@@ -100,7 +100,8 @@ class Page(View):
         asked = request.GET.get("project")
         wanted = _uuid(request.session.get(_LAST, "") if asked is None else asked)
         if wanted in members:
-            return members[wanted].project, Role(members[wanted].role)
+            role = Role.ADMIN if user.is_superuser else Role(members[wanted].role)
+            return members[wanted].project, role
         project = None
         if user.is_superuser and wanted is not None:
             project = Project.objects.filter(pk=wanted).first()
@@ -109,8 +110,7 @@ class Page(View):
             return project, Role.ADMIN
         if asked is not None:
             raise NotFound("There is no such project, or you are not a member of it.")
-        own = projects.personal_of(user)
-        return own, Role(members[own.pk].role)
+        return projects.personal_of(user), Role.ADMIN
 
 
 def _uuid(text: str) -> uuid.UUID | None:

@@ -13,17 +13,25 @@ from access.models import Membership, Project, Role, Scope, User
 
 
 def personal_of(user: User) -> Project:
-    """Return the person's own project; it is made on first need, once."""
-    try:
-        return Project.objects.get(personal_of=user)
-    except Project.DoesNotExist:
-        with transaction.atomic():
-            project, made = Project.objects.get_or_create(
-                personal_of=user, defaults={"name": f"{user.username}'s project", "user": user}
+    """Return the person's own project, whose admin they are.
+
+    It is made on first need, once; so is their place in it, should that have been lost.
+    """
+    own = Project.objects.filter(
+        personal_of=user, memberships__user=user, memberships__role=Role.ADMIN
+    ).first()
+    if own is not None:
+        return own
+    with transaction.atomic():
+        project, _ = Project.objects.get_or_create(
+            personal_of=user, defaults={"name": f"{user.username}'s project", "user": user}
+        )
+        # The API's role lets nobody into another project than the one it acts in.
+        with isolation.acting_in(project.pk, user.pk):
+            Membership.objects.update_or_create(
+                project=project, user=user, defaults={"role": Role.ADMIN}
             )
-            if made:
-                Membership.objects.create(project=project, user=user, role=Role.ADMIN)
-        return project
+    return project
 
 
 def membership(user: User, project_id: uuid.UUID) -> Membership:
@@ -102,7 +110,14 @@ def add_member(actor: Actor, *, username: str, role: Role) -> Membership:
 
 
 def change_role(actor: Actor, member: Membership, *, role: Role) -> Membership:
-    _keep_an_admin(actor, member, unless=role == Role.ADMIN)
+    """Give a member another role.
+
+    Raises:
+        Conflict: the project would be without an admin, or is the member's personal one.
+    """
+    if role != Role.ADMIN:
+        _keep_the_owner(actor, member)
+        _keep_an_admin(actor, member)
     member.role = role
     member.save(update_fields=["role", "updated_at"])
     audit.record(actor, "member.changed", member, {"role": role})
@@ -110,15 +125,31 @@ def change_role(actor: Actor, member: Membership, *, role: Role) -> Membership:
 
 
 def remove_member(actor: Actor, member: Membership) -> None:
-    _keep_an_admin(actor, member, unless=False)
+    """Show a member out, or let them leave.
+
+    Raises:
+        Conflict: the project would be without an admin, or is the member's personal one.
+    """
+    _keep_the_owner(actor, member)
+    _keep_an_admin(actor, member)
     audit.record(actor, "member.removed", member, {"user_id": str(member.user_id)})
     member.delete()
 
 
-def _keep_an_admin(actor: Actor, member: Membership, *, unless: bool) -> None:
+def leaves(actor: Actor, member_id: uuid.UUID) -> bool:
+    """Return whether taking this member out of the actor's project is the actor's own leaving."""
+    own = Membership.objects.filter(project=actor.project, user=actor.user, pk=member_id)
+    return own.exists()
+
+
+def _keep_the_owner(actor: Actor, member: Membership) -> None:
+    """Refuse to shut somebody out of the project that all of their requests begin in."""
+    if actor.project.personal_of_id == member.user_id:
+        raise Conflict("This is the member's personal project; they stay its admin.")
+
+
+def _keep_an_admin(actor: Actor, member: Membership) -> None:
     """Refuse to leave a project without an admin. The lock makes two leaving admins take turns."""
-    if unless:
-        return
     admins = Membership.objects.select_for_update().filter(project=actor.project, role=Role.ADMIN)
     if {admin.pk for admin in admins} == {member.pk}:
         raise Conflict("This is the project's last admin. Make somebody else admin first.")

@@ -1,4 +1,4 @@
-"""How many requests a person or a key may make a minute, counted in Redis for all processes."""
+"""How many requests a person may make a minute, with all their keys, counted in Redis."""
 
 import math
 import time

@@ -125,7 +125,15 @@ class OneMember(ApiView):
         given = self.given(member, partial=True)
         return self.shown(projects.change_role(self.actor, member, **given) if given else member)
 
+    def role_to_write(self) -> Role:
+        # Anybody may leave.
+        leaves = self.request.method == "DELETE" and projects.leaves(
+            self.actor, self.kwargs["member_id"]
+        )
+        return Role.VIEWER if leaves else self.write_role
+
     def delete(self, request: Request, project_id: Any, member_id: Any) -> Response:
+        """Show a member out; who names themselves leaves, whatever their role."""
         projects.remove_member(self.actor, self.found(pk=member_id))
         return Response(status=204)
 

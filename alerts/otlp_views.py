@@ -86,7 +86,7 @@ def _type_of(request: Any) -> str:
 
 def _body(request: Request) -> bytes:
     limit = settings.EVALSCHED_MAX_BODY_TRACES_BYTES
-    body = bounded(_stream(request), limit)
+    body = bounded(request.stream, limit) if request.stream else b""
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding == "identity":
         return body
@@ -99,13 +99,3 @@ def _body(request: Request) -> bytes:
     except otlp.Oversized:
         sentence = f"Decompressed the body is larger than {limit:,} bytes. Send less at a time."
         raise PayloadTooLarge(sentence) from None
-
-
-def _stream(request: Request) -> Any:
-    """Return what the body is read from: some exporters send it in chunks, without a length."""
-    given = request._request.META
-    chunked = "chunked" in given.get("HTTP_TRANSFER_ENCODING", "").lower()
-    # Django reads as much as the length says; the server knows where the chunks end.
-    return (
-        given["wsgi.input"] if chunked and given.get("wsgi.input_terminated") else request._request
-    )

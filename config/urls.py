@@ -3,10 +3,10 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
-from django.views.decorators.cache import cache_page
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerView
 
 from access import login_pages
+from access.api.documents import OpenApiDocument
 from alerts.otlp_views import OtlpTraces
 from alerts.pages import Acknowledge
 from config import health, metrics
@@ -18,8 +18,7 @@ OPEN = (
     path("api/cron/scheduled-evaluations/health", health.scheduler, name="scheduler"),
     # Closed unless EVALSCHED_METRICS_TOKEN is set, and then it asks for that.
     path("metrics", metrics.metrics, name="metrics"),
-    # The same for everybody, so it is made once an hour rather than for every reader.
-    path("api/schema", cache_page(3600)(SpectacularAPIView.as_view()), name="schema"),
+    path("api/schema", OpenApiDocument.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
 )
 

@@ -14,7 +14,7 @@ from access import clock, keys, projects
 from access.admin import words
 from access.admin.base import Button, DomainAdmin, Said, actor_in, instant, operator
 from access.admin.forms import DomainForm
-from access.models import ApiKey, Scope
+from access.models import ApiKey, Project, Scope
 
 
 class ApiKeyForm(DomainForm):
@@ -67,6 +67,14 @@ class ApiKeyAdmin(DomainAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ("scope_words", "state", "expires", "used")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        # The key is the operator's own, and opens only where they are a member.
+        if db_field.name == "project":
+            kwargs["queryset"] = Project.objects.filter(
+                memberships__user=operator(request)
+            ).order_by("name")
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)

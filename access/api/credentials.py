@@ -38,6 +38,14 @@ class Credentials(BaseAuthentication):
         return "Bearer"
 
 
+def client_address(request: Request) -> str:
+    """Return the address a request came from: behind a trusted proxy, the one that this saw."""
+    if settings.TRUSTED_PROXY and (forwarded := request.headers.get("X-Forwarded-For")):
+        # Whatever stands before the last may be the client's own words.
+        return forwarded.rpartition(",")[2].strip()[:64]
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
 def _actor_of_service_role(request: Request) -> tuple[User, Actor]:
     expected = settings.SERVICE_ROLE_KEY
     given = request.headers["X-Service-Role-Key"]

@@ -6,7 +6,7 @@ The types are a fixed list: those of `access.errors` and the ones in `_TYPES`.
 from typing import Any
 
 import structlog
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
+from django.core.exceptions import DisallowedHost, ObjectDoesNotExist, PermissionDenied
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from psycopg.errors import ForeignKeyViolation
@@ -36,6 +36,9 @@ _SENTENCES = {
     404: "There is nothing at this address.",
     500: "Something went wrong here. The correlation id finds it in the logs.",
 }
+_OTHER_HOST = (
+    "The service may not be asked under this name. Whoever runs it adds the name to ALLOWED_HOSTS."
+)
 
 
 def shape(
@@ -102,7 +105,11 @@ def _of_rest_framework(request: Any, error: exceptions.APIException) -> Response
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, exceptions.MethodNotAllowed):
         headers["Allow"] = ", ".join(request.parser_context["view"].allowed_methods)
-    body = shape(request, error.status_code, str(error.detail))
+    sentence = str(error.detail)
+    if isinstance(error, exceptions.UnsupportedMediaType) and sentence.endswith(" in request."):
+        # The framework's own words, which do not say what to do.
+        sentence += " Send the body as JSON, with Content-Type: application/json."
+    body = shape(request, error.status_code, sentence)
     return Response(body, status=error.status_code, headers=headers)
 
 
@@ -134,6 +141,8 @@ def unavailable_response(request: HttpRequest) -> HttpResponse:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, DisallowedHost):
+        return _json(request, 400, _OTHER_HOST)
     return _json(request, 400, _SENTENCES[400])
 
 

@@ -10,6 +10,7 @@ from django.core.files.uploadhandler import MemoryFileUploadHandler
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 from rest_framework.exceptions import APIException
 from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
 
 from access import strict_json
 from access.errors import Invalid
@@ -18,6 +19,20 @@ from access.errors import Invalid
 class PayloadTooLarge(APIException):
     status_code = 413
     default_code = "payload_too_large"
+
+
+class ApiRequest(Request):
+    """A request whose body may come in chunks, without a length."""
+
+    def _load_stream(self) -> None:
+        given = self._request.META
+        if "chunked" not in given.get("HTTP_TRANSFER_ENCODING", "").lower():
+            super()._load_stream()  # type: ignore[misc]  # not in the stubs
+        elif given.get("wsgi.input_terminated"):
+            # Django reads as much as the length says; the server knows where the chunks end.
+            self._stream = given["wsgi.input"]
+        else:
+            raise Invalid("This server takes no body in chunks. Send it with a Content-Length.")
 
 
 class StrictJSONParser(BaseParser):
@@ -85,8 +100,12 @@ def bounded(stream: IO[Any], limit: int) -> bytes:
 
     Raises:
         PayloadTooLarge: it is longer.
+        Invalid: it broke off, or its chunks are malformed.
     """
-    body: bytes = stream.read(limit + 1)
+    try:
+        body: bytes = stream.read(limit + 1)
+    except OSError:
+        raise Invalid("The body broke off before its end, or its chunks are malformed.") from None
     if len(body) > limit:
         raise PayloadTooLarge(f"The body is larger than {limit:,} bytes.")
     return body

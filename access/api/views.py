@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import structlog
 from django.conf import settings
 from django.db.models import Model, QuerySet
-from rest_framework.exceptions import NotAuthenticated
 from rest_framework.generics import GenericAPIView
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -23,9 +22,10 @@ from rest_framework.serializers import BaseSerializer
 
 from access import audit, clock, idempotency, isolation, projects, rate_limits
 from access.actors import Actor
-from access.api.credentials import Credentials
+from access.api.credentials import Credentials, client_address
 from access.api.filters import OF_EVERY_LIST
-from access.errors import Forbidden, Invalid, NotFound
+from access.api.parsing import ApiRequest
+from access.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from access.models import Role, Scope
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -61,19 +61,38 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
         self.response = self.finalize_response(request, response, *args, **kwargs)
         return self.response
 
+    def initialize_request(self, request: Any, *args: Any, **kwargs: Any) -> ApiRequest:
+        return ApiRequest(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        super().initial(request, *args, **kwargs)
-        if not isinstance(request.auth, Actor):
-            raise NotAuthenticated("Send an API key as 'Authorization: Bearer <key>', or log in.")
+        try:
+            super().initial(request, *args, **kwargs)
+            self.actor = self._authenticated(request)
+        except Unauthenticated:
+            limit = settings.EVALSCHED_RATE_LIMIT_REFUSED
+            rate_limits.spend("unauthenticated", client_address(request), per_minute=limit)
+            raise
         self.now = clock.database_now()
-        self.actor = request.auth
         structlog.contextvars.bind_contextvars(user_id=str(self.actor.user.pk))
         safe = request.method in _SAFE
         kind, limit = self._limit(safe)
-        rate_limits.spend(kind, self.actor.principal, per_minute=limit)
+        # All that a person's keys do counts as theirs, so a further key brings no further requests
+        # and none of them can do more than the person.
+        rate_limits.spend(kind, str(self.actor.user.pk), per_minute=limit)
         if self.project_argument:
             self.actor = self._in_project_of_path(self.actor, kwargs[self.project_argument])
         self._authorise(safe)
+
+    def _authenticated(self, request: Request) -> Actor:
+        if not isinstance(request.auth, Actor):
+            raise Unauthenticated("Send an API key as 'Authorization: Bearer <key>', or log in.")
+        return request.auth
 
     def _limit(self, safe: bool) -> tuple[str, int]:
         """Return what is counted, and how many of it a minute are too many."""
@@ -83,8 +102,14 @@ class ApiView(GenericAPIView):  # type: ignore[type-arg]
             return "ingest", settings.EVALSCHED_RATE_LIMIT_INGEST
         return "write", settings.EVALSCHED_RATE_LIMIT_WRITES
 
+    def role_to_write(self) -> Role:
+        """Return the role that this request needs, where it changes something."""
+        return self.write_role
+
     def _authorise(self, safe: bool) -> None:
-        scope, role = (Scope.READ, Role.VIEWER) if safe else (self.write_scope, self.write_role)
+        scope, role = (
+            (Scope.READ, Role.VIEWER) if safe else (self.write_scope, self.role_to_write())
+        )
         try:
             self.actor.require(scope, role)
         except Forbidden:

@@ -411,3 +411,12 @@ def test_the_session_of_somebody_who_left_is_401(actor: Actor) -> None:
     actor.user.save()
 
     assert _me(client).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/api/me", "/experiments", "/admin/", "/login"])
+@pytest.mark.parametrize("key", ['"\\000aaaaaaaaaaa"', "é" * 12, "A" * 32])
+@pytest.mark.django_db
+def test_a_cookie_that_no_session_can_have_is_nobodys(path: str, key: str) -> None:
+    answer = anonymous().get(path, headers={"Cookie": f"sessionid={key}"})
+
+    assert answer.status_code in {200, 302, 401}

@@ -10,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from access.actors import Actor
+from access.errors import Invalid
 from access.models import ApiKey, AuditEvent, Role
 from tests.clients import Api, anonymous, with_session
 from tests.factories import make_actor, make_key, make_member, make_project
@@ -182,6 +183,8 @@ def test_the_command_prints_the_key_alone(actor: Actor) -> None:
     ("arguments", "sentence"),
     [
         (("--user", "nobody", "--name", "CI"), "no active user named 'nobody'"),
+        (("--user", "{user}", "--name", "x" * 300), "at most 200 characters"),
+        (("--user", "{user}", "--name", ""), "at most 200 characters"),
         (("--user", "{user}", "--name", "CI", "--scopes", "all"), "Scopes are read, write, ingest"),
         (
             ("--user", "{user}", "--name", "CI", "--project", "{foreign}"),
@@ -200,6 +203,15 @@ def test_the_command_says_what_is_wrong(
 
     with pytest.raises(CommandError, match=sentence):
         call_command("create_api_key", *filled)
+
+    assert not ApiKey.objects.exists()
+
+
+def test_nobody_gets_a_key_for_a_project_they_are_not_in(actor: Actor) -> None:
+    outsider = make_actor(project=actor.project)
+
+    with pytest.raises(Invalid, match="no member"):
+        make_key(outsider)
 
     assert not ApiKey.objects.exists()
 

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 from access import projects
 from access.actors import Actor
 from access.models import AuditEvent, Membership, Project, Role
-from tests.clients import Api, with_session
+from tests.clients import Api, with_key, with_session
 from tests.factories import make_actor, make_member, make_project, make_user
 
 
@@ -157,6 +157,69 @@ def test_with_a_second_admin_the_first_may_leave(
 
     assert browser.remove(f"projects/{shared.pk}/members/{member.pk}").status_code == 204
     assert actor.user.username not in _roles(shared)
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.EDITOR])
+def test_members_leave_by_themselves(role: Role, shared: Project) -> None:
+    member = make_member(shared, role=role)
+    leaving = with_session(make_actor(member.user, project=shared))
+
+    assert leaving.remove(f"projects/{shared.pk}/members/{member.pk}").status_code == 204
+    assert member.user.username not in _roles(shared)
+
+
+def test_who_is_no_admin_shows_nobody_else_out(actor: Actor, shared: Project) -> None:
+    editor = with_session(make_actor(make_member(shared).user, project=shared))
+    other = Membership.objects.get(project=shared, user=actor.user)
+
+    assert editor.remove(f"projects/{shared.pk}/members/{other.pk}").status_code == 403
+    assert actor.user.username in _roles(shared)
+    assert AuditEvent.objects.filter(action="request.refused", project=shared).exists()
+
+
+def test_who_leaves_may_not_promote_themselves(shared: Project) -> None:
+    member = make_member(shared, role=Role.VIEWER)
+    viewer = with_session(make_actor(member.user, project=shared))
+
+    answer = viewer.change(f"projects/{shared.pk}/members/{member.pk}", {"role": "admin"})
+
+    assert answer.status_code == 403
+    assert _roles(shared)[member.user.username] == "viewer"
+
+
+@pytest.mark.parametrize("leave", ["remove", "demote"])
+def test_the_owner_of_a_personal_project_stays_its_admin(leave: str, actor: Actor) -> None:
+    guest = make_member(actor.project, role=Role.ADMIN)
+    browser = with_session(make_actor(guest.user, project=actor.project))
+    owner = Membership.objects.get(project=actor.project, user=actor.user)
+    path = f"projects/{actor.project.pk}/members/{owner.pk}"
+
+    answer = browser.remove(path) if leave == "remove" else browser.change(path, {"role": "viewer"})
+
+    assert answer.status_code == 409
+    assert "personal project" in answer.json()["message"]
+    assert _roles(actor.project)[actor.user.username] == "admin"
+
+
+@pytest.mark.parametrize("lost", ["removed", "demoted"])
+def test_a_lost_place_in_the_personal_project_is_given_back(lost: str, actor: Actor) -> None:
+    own = Membership.objects.filter(project=actor.project, user=actor.user)
+    if lost == "removed":
+        own.delete()
+    else:
+        own.update(role=Role.VIEWER)
+    browser = with_session(actor)
+
+    assert browser.get("/experiments").status_code == 200
+    assert browser.get("/api/me").json()["role"] == "admin"
+    assert own.get().role == Role.ADMIN
+
+
+def test_a_key_of_a_shared_project_works_without_a_personal_one(shared: Project) -> None:
+    member = make_member(shared)
+    client = with_key(make_actor(member.user, project=shared))
+
+    assert client.read("me").status_code == 200
 
 
 def test_members_see_each_other_by_name(browser: Api, shared: Project) -> None:

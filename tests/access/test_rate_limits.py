@@ -98,12 +98,60 @@ def test_a_refused_request_has_done_nothing(api: Api, settings: Settings) -> Non
     assert api.read("test-suites").json()["count"] == 1
 
 
-def test_people_and_keys_are_counted_each_for_themselves(actor: Actor, settings: Settings) -> None:
-    settings.EVALSCHED_RATE_LIMIT_READS = 1
-    clients = [with_key(actor), with_key(actor), with_session(actor), with_key(make_actor())]
+def test_a_person_and_all_their_keys_are_counted_together(actor: Actor, settings: Settings) -> None:
+    settings.EVALSCHED_RATE_LIMIT_READS = 3
+    clients = [with_key(actor), with_key(actor), with_session(actor)]
 
-    assert [client.read("me").status_code for client in clients] == [200] * 4
-    assert [client.read("me").status_code for client in clients] == [429] * 4
+    assert [client.read("me").status_code for client in clients] == [200] * 3
+    assert [client.read("me").status_code for client in clients] == [429] * 3
+    assert with_key(actor).read("me").status_code == 429
+
+
+def test_people_are_counted_each_for_themselves(actor: Actor, settings: Settings) -> None:
+    settings.EVALSCHED_RATE_LIMIT_READS = 1
+    clients = [with_key(actor), with_session(make_actor()), with_key(make_actor())]
+
+    assert [client.read("me").status_code for client in clients] == [200] * 3
+    assert [client.read("me").status_code for client in clients] == [429] * 3
+
+
+WRONG: list[dict[str, str]] = [
+    {"X-Service-Role-Key": "wrong", "X-User-Id": "x"},
+    {"X-API-Key": "es_0123456789_wrong"},
+    {"Authorization": "Bearer es_0123456789_wrong"},
+    {},
+]
+
+
+@pytest.mark.parametrize("headers", WRONG, ids=str)
+def test_failed_credentials_are_counted_by_the_clients_address(
+    headers: dict[str, str], api: Api, settings: Settings
+) -> None:
+    settings.EVALSCHED_RATE_LIMIT_REFUSED = 2
+    guesser = Api()
+
+    answers = [guesser.read("me", **headers) for _ in range(3)]
+    elsewhere = Api(REMOTE_ADDR="192.0.2.7").read("me", **headers)
+
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert int(answers[-1]["Retry-After"]) >= 1
+    assert elsewhere.status_code == 401
+    # Whoever has a right key is let in, whatever their neighbours try.
+    assert api.read("me").status_code == 200
+
+
+def test_behind_a_proxy_the_address_is_the_one_that_the_proxy_saw(settings: Settings) -> None:
+    settings.EVALSCHED_RATE_LIMIT_REFUSED = 1
+
+    def ask(forwarded: str) -> int:
+        return int(Api().read("me", **{"X-Forwarded-For": forwarded}).status_code)
+
+    untrusted = [ask("192.0.2.1"), ask("192.0.2.2")]
+    settings.TRUSTED_PROXY = True
+    trusted = [ask("192.0.2.1, 192.0.2.3"), ask("192.0.2.2, 192.0.2.3"), ask("192.0.2.4")]
+
+    assert untrusted == [401, 429]
+    assert trusted == [401, 429, 401]
 
 
 @pytest.mark.parametrize(("path", "status"), [("keys", 403), ("audit?limit=abc", 400)])

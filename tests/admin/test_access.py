@@ -38,6 +38,23 @@ def test_every_empty_list_opens_and_says_something(browser: Client, url: str) ->
     assert browser.get(url).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "access/auditevent/?via=%00",
+        "alerts/trace/?model=%00",
+        "alerts/trace/?status__exact=%00",
+        "evalsched/run/?status=%00",
+        "evalsched/run/?status=x&status=%00&status=y",
+        "access/user/?q=%00",
+    ],
+)
+def test_a_filter_that_postgresql_cannot_read_is_taken_off(browser: Client, query: str) -> None:
+    answer = browser.get(f"/admin/{query}", follow=True)
+
+    assert answer.status_code == 200
+
+
 def test_an_operator_sees_schedules_of_every_project(browser: Client) -> None:
     make_schedule(make_actor(), name="Somebody else's")
 
@@ -51,6 +68,20 @@ def test_a_new_key_is_shown_once_and_works(browser: Client, own: Actor) -> None:
     text = told(page).partition("es-key'>")[2].partition("</code>")[0]
     assert keys.authenticate(text, now=database_now()).name == "CI"
     assert text not in browser.get(url_of(ApiKey.objects.get())).content.decode()
+
+
+def test_a_key_is_made_only_for_a_project_where_it_opens_something(
+    browser: Client, own: Actor
+) -> None:
+    foreign = make_project(name="Somebody else's")
+    page = browser.get(list_of(ApiKey, "add")).content.decode()
+
+    response = send(browser, list_of(ApiKey, "add"), "apikey_form", name="CI", project=foreign.pk)
+
+    assert str(own.project.pk) in page
+    assert str(foreign.pk) not in page
+    assert "project" in errors(response)
+    assert not ApiKey.objects.exists()
 
 
 def test_a_key_without_scopes_is_refused_at_its_field(browser: Client, own: Actor) -> None:
@@ -137,6 +168,22 @@ def test_the_last_admin_of_a_project_stays_and_the_page_says_why(browser: Client
 
     assert "last admin" in str(errors(response))
     assert Membership.objects.get(project=project).role == Role.ADMIN
+
+
+def test_the_owner_of_a_personal_project_stays_and_the_page_says_why(browser: Client) -> None:
+    project = make_actor().project
+    make_member(project, role=Role.ADMIN)
+    owner = Membership.objects.get(project=project, user=project.personal_of)
+    fields = inputs(browser, url_of(project), "project_form")
+    row = next(name for name, value in fields.items() if value == [str(owner.pk)])
+
+    response = send(
+        browser, url_of(project), "project_form", **{row.replace("-id", "-role"): "viewer"}
+    )
+
+    assert "personal project" in str(errors(response))
+    owner.refresh_from_db()
+    assert owner.role == Role.ADMIN
 
 
 def test_a_refused_member_undoes_the_renaming_beside_it(browser: Client) -> None:

@@ -466,3 +466,26 @@ def test_nothing_is_left_of_a_request_that_failed_halfway(
 
     assert_error(answer, 500)
     assert not ModelEndpoint.objects.exists()
+
+
+def test_a_body_in_chunks_that_the_server_does_not_join_is_refused(api: Api) -> None:
+    answer = api.create("test-suites", {"name": "x"}, **{"Transfer-Encoding": "chunked"})
+
+    assert answer.status_code == 400
+    assert "Content-Length" in answer.json()["message"]
+
+
+def test_a_name_that_is_not_allowed_is_told_which_setting_allows_it(api: Api) -> None:
+    answer = api.read("me", Host="elsewhere.example")
+
+    assert answer.status_code == 400
+    assert "ALLOWED_HOSTS" in answer.json()["message"]
+
+
+def test_a_form_is_told_to_come_as_json(api: Api) -> None:
+    answer = api.send(
+        "POST", "test-suites", raw=b"name=x", content_type="application/x-www-form-urlencoded"
+    )
+
+    assert answer.status_code == 415
+    assert "application/json" in answer.json()["message"]

@@ -107,6 +107,29 @@ def test_anybody_may_read_it(db: None) -> None:
     assert "/api/batches" in json.loads(answer.content)["paths"]
 
 
+def test_it_is_made_once_whatever_the_query_says(
+    db: None, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = "application/vnd.oai.openapi+json"
+    first = anonymous().read("schema", Accept=accept)
+
+    def made(*_: Any, **__: Any) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(SchemaGenerator, "get_schema", made)
+    for query in ("x=1", "x=2", "version=9", "lang=de", "format=yaml"):
+        assert anonymous().read(f"schema?{query}", Accept=accept).content == first.content
+    assert json.loads(first.content)["paths"].keys() == document["paths"].keys()
+    assert first["Content-Type"].startswith(accept)
+
+
+def test_it_is_yaml_where_nothing_else_is_asked_for(db: None) -> None:
+    answer = anonymous().read("schema")
+
+    assert answer["Content-Type"].startswith("application/vnd.oai.openapi;")
+    assert answer.content.startswith(b"openapi: 3.1")
+
+
 def test_the_pages_ask_nothing_of_the_internet(db: None) -> None:
     page = anonymous().send("GET", "docs").content.decode()
 

@@ -221,6 +221,13 @@ def test_an_operator_looks_into_every_project(trial: Trial) -> None:
     assert Project.objects.filter(pk=trial.actor.project.pk).exists()
 
 
+def test_an_operator_who_is_a_viewer_still_does_everything(trial: Trial) -> None:
+    person = make_user(superuser=True)
+    make_member(trial.actor.project, user=person, role=Role.VIEWER)
+
+    assert "Delete for good" in trial.page(logged_in(person))
+
+
 def test_the_list_is_narrowed(member: Client, trial: Trial) -> None:
     other = make_member(trial.actor.project).user
     colleague = make_actor(other, project=trial.actor.project)

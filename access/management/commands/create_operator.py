@@ -3,10 +3,11 @@
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from access import users
+from access.errors import Conflict
 
 
 class Command(BaseCommand):
@@ -16,12 +17,15 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        with transaction.atomic():
-            operator = users.ensure_operator(
-                username=settings.EVALSCHED_ADMIN_USERNAME,
-                password=settings.EVALSCHED_ADMIN_PASSWORD,
-                email=settings.EVALSCHED_ADMIN_EMAIL,
-            )
+        try:
+            with transaction.atomic():
+                operator = users.ensure_operator(
+                    username=settings.EVALSCHED_ADMIN_USERNAME,
+                    password=settings.EVALSCHED_ADMIN_PASSWORD,
+                    email=settings.EVALSCHED_ADMIN_EMAIL,
+                )
+        except Conflict as conflict:
+            raise CommandError(conflict.message) from None
         if operator.password is None:
             self.stdout.write(f"The operator '{operator.user.username}' exists; nothing changed.")
         elif settings.EVALSCHED_ADMIN_PASSWORD:

@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection, connections
 from django.utils import timezone
 
+from access.errors import Conflict
 from config import embedded, places, processes, supervisor, surroundings
 from config.checks import refuse_unsafe_start
 from config.demo import data
@@ -76,7 +77,10 @@ class Command(BaseCommand):
         refuse_unsafe_start()
         screen.say("up", "preparing the database")
         call_command("migrate", interactive=False, verbosity=0)
-        first = data.prepare(demo=settings.EVALSCHED_DEMO, now=timezone.now())
+        try:
+            first = data.prepare(demo=settings.EVALSCHED_DEMO, now=timezone.now())
+        except Conflict as conflict:
+            raise CommandError(conflict.message) from None
         for line in greeting(first):
             screen.say("up", line)
         # Children must not inherit a connection, nor the stop wait for one.

@@ -79,7 +79,7 @@ class Command(BaseCommand):
         if options["junit"]:
             pieces = junit.document([batch], nullcontext)
             options["junit"].write_text("".join(pieces), encoding="utf-8")
-        answer = evaluations.judge(question, batch, strict=options["strict"])
+        answer = evaluations.judge(actor, question, batch, strict=options["strict"])
         showing.results(batch, answer)
         if answer.exit:
             sys.exit(answer.exit)

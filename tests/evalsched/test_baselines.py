@@ -12,7 +12,8 @@ from pytest_django import Settings
 from access.errors import Conflict, Invalid
 from access.models import AuditEvent
 from alerts.models import AlertType, Event, Notification
-from batches import endpoints, suites
+from batches import batches, endpoints, experiments, suites
+from batches.case_comparisons import MOST_CALLS
 from batches.models import Batch, Job
 from evalsched import baselines, comparisons, runs, schedules
 from evalsched.models import Run, RunStatus, Schedule
@@ -287,6 +288,22 @@ def test_a_chosen_baseline_without_results_is_said() -> None:
     assert run.regression_details is not None
     assert run.regression_details["sentence"] == baselines.PINNED_WITHOUT_RESULTS
     assert not run.regression_detected
+
+
+def test_the_results_of_a_chosen_baseline_are_not_deleted() -> None:
+    schedule = make_cases_schedule(12, name="Nightly")
+    chosen, actor = make_completed(schedule), make_actor(schedule.user)
+    Batch.objects.filter(runs=chosen).update(tracking_id="trial")
+    schedule = baselines.pin(actor, schedule, chosen)
+
+    with pytest.raises(Conflict, match="chosen for the schedule 'Nightly'"):
+        batches.delete(actor, batch_of(chosen), now=NOW)
+    with pytest.raises(Conflict, match="chosen for the schedule 'Nightly'"):
+        experiments.delete(actor, "trial", cancel=True, now=NOW)
+
+    baselines.pin(actor, schedule, None)
+    batches.delete(actor, batch_of(chosen), now=NOW)
+    assert not Batch.objects.exists()
 
 
 def test_deleting_a_baseline_leaves_what_pointed_at_it() -> None:
@@ -677,6 +694,42 @@ def test_a_run_without_results_is_not_compared() -> None:
 
     with pytest.raises(Invalid, match="has no results"):
         comparisons.find(run.project_id, run.pk, field="baseline")
+
+
+def test_more_calls_than_anybody_waits_for_are_not_compared() -> None:
+    schedule = make_cases_schedule(12)
+    runs_ = [make_completed(schedule), make_completed(schedule, hours=1)]
+    sides = [comparisons.Compared(batch_of(run), run) for run in runs_]
+    sides[0].batch.total = MOST_CALLS
+
+    with pytest.raises(Conflict, match="too many to compare while you wait"):
+        comparisons.report(sides[0], sides[1])
+
+
+@pytest.mark.parametrize("percent", [1e-300, 1e-9])
+def test_a_threshold_next_to_nothing_is_compared_all_the_same(percent: float) -> None:
+    schedule = make_cases_schedule(20, regression_threshold_percent=percent)
+    make_completed(schedule)
+
+    run = make_completed(schedule, hours=1, wrong=[1])
+
+    assert run.regression_details is not None
+    assert run.regression_details["metrics"]["pass_rate"]["cases_needed"] is None
+    assert "no number of cases would decide it" in run.regression_details["sentence"]
+
+
+def test_the_plain_threshold_does_not_decide_what_is_all_one_cluster() -> None:
+    actor = make_actor()
+    drafts = [make_case_draft(n, metadata={"cluster": "document"}) for n in range(1, 21)]
+    schedule = make_schedule(actor, suite=make_suite(actor, cases=drafts))
+    make_completed(schedule)
+
+    run = make_completed(schedule, hours=1, wrong=range(1, 11))
+
+    assert not run.regression_detected
+    assert run.regression_details is not None
+    assert verdict_of(run) == "insufficient"
+    assert "at least two clusters are needed" in run.regression_details["sentence"]
 
 
 def test_jobs_that_did_not_run_are_not_answered() -> None:

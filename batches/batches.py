@@ -14,7 +14,7 @@ from access import audit, rows
 from access.actors import Actor
 from access.errors import Conflict, Invalid
 from access.hints import hint
-from batches import announcements, cleanup, expectations, graders, jobs, signals
+from batches import announcements, cleanup, expectations, graders, jobs, signals, users
 from batches import documents as documents_
 from batches.models import (
     BATCH_OPEN,
@@ -224,12 +224,14 @@ def delete(actor: Actor, batch: Batch, *, now: datetime) -> None:
     """Delete a batch that has ended, with its results; one of an experiment leaves a tombstone.
 
     Raises:
-        Conflict: it is under way, or others of its experiment may ask about its documents.
+        Conflict: it is under way, others of its experiment may ask about its documents, or a
+            schedule's runs are to be compared with it.
     """
     with transaction.atomic():
         batch = rows.locked(batch)
         if batch.status in BATCH_OPEN:
             raise Conflict("This batch is under way. Cancel it first.")
+        users.refuse_if_baseline([batch])
         audit.record(actor, "batch.deleted", batch)
         if batch.is_ephemeral:
             _refuse_in_use(batch)

@@ -20,7 +20,7 @@ from django.db.models import Case, Count, Exists, Max, Min, OuterRef, Q, QuerySe
 from access import audit
 from access.actors import Actor
 from access.errors import Conflict, Invalid, NotFound
-from batches import agents, batches, cleanup, documents, tracking_ids
+from batches import agents, batches, cleanup, documents, tracking_ids, users
 from batches.batches import Config
 from batches.documents import Draft
 from batches.models import (
@@ -210,7 +210,7 @@ def delete(actor: Actor, tracking_id: str, *, cancel: bool, now: datetime) -> in
 
     Raises:
         NotFound: there is none.
-        Conflict: one is under way and `cancel` is not set.
+        Conflict: one is under way and `cancel` is not set, or a schedule's baseline.
     """
     with transaction.atomic():
         found = list(
@@ -221,6 +221,7 @@ def delete(actor: Actor, tracking_id: str, *, cancel: bool, now: datetime) -> in
         under_way = [batch for batch in found if batch.status in BATCH_OPEN]
         if under_way and not cancel:
             raise Conflict("This experiment is under way. Cancel it first, or send ?cancel=true.")
+        users.refuse_if_baseline(found)
         ids = [batch.pk for batch in found]
         if not cancel and Job.objects.filter(batch__in=ids, status__in=JOB_OPEN).exists():
             raise Conflict("Its last calls are still in flight. Try again in a moment.")

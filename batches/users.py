@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 
 from access.errors import Conflict
-from batches.models import Agent, ModelEndpoint, TestCase, TestSuite
+from batches.models import Agent, Batch, ModelEndpoint, TestCase, TestSuite
 
 _SHOWN = 5
 
@@ -49,6 +49,21 @@ def refuse_if_asked(endpoint: ModelEndpoint) -> None:
         _refuse(endpoint, kind, rows.filter(project_id=endpoint.project_id))
 
 
+def refuse_if_baseline(batches: Iterable[Batch]) -> None:
+    """Refuse to delete results that people chose for a schedule's runs to be compared with.
+
+    Raises:
+        Conflict: naming the schedules.
+    """
+    schedules: Any = getattr(ModelEndpoint, "schedules").rel.related_model  # noqa: B009
+    chosen = schedules.objects.filter(baseline__batch__in=[batch.pk for batch in batches])
+    if names := _names(chosen):
+        raise Conflict(
+            "These are the results of the baseline that was chosen for the "
+            f"schedule{'' if len(names) == 1 else 's'} {_listed(names)}. Choose another first."
+        )
+
+
 def _called(endpoint: ModelEndpoint) -> list[str]:
     """Return what means this endpoint: its id, its name, and its model where no other has that."""
     others = ModelEndpoint.objects.filter(project_id=endpoint.project_id).exclude(pk=endpoint.pk)
@@ -64,10 +79,18 @@ def _any_of(conditions: Iterable[Q]) -> Q:
 
 
 def _refuse(row: models.Model, kinds: str, users: Any) -> None:
-    names = [
-        f"'{name}'" for name in users.order_by("name").values_list("name", flat=True)[: _SHOWN + 1]
-    ]
+    names = _names(users)
     if names:
-        shown = ", ".join(names[:_SHOWN]) + (" and more" if len(names) > _SHOWN else "")
         kind = kinds if len(names) > 1 else kinds.removesuffix("s")
-        raise Conflict(f"{row} is used by the {kind} {shown}. Change or delete those first.")
+        raise Conflict(
+            f"{row} is used by the {kind} {_listed(names)}. Change or delete those first."
+        )
+
+
+def _names(users: Any) -> list[str]:
+    found = users.order_by("name").values_list("name", flat=True)[: _SHOWN + 1]
+    return [f"'{name}'" for name in found]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (" and more" if len(names) > _SHOWN else "")

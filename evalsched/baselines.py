@@ -6,15 +6,17 @@ from typing import Any
 
 import structlog
 from django.db import transaction
+from django.db.models import Case, F, Q, Value, When
 
 from access import audit, rows
 from access.actors import Actor
 from access.errors import Invalid
 from batches.models import Batch
-from evalsched import comparisons, reports
+from evalsched import comparisons, reports, snapshots
 from evalsched.comparisons import Compared
 from evalsched.metrics import Metric
-from evalsched.models import PARTS, Run, RunStatus, Schedule
+from evalsched.models import PARTS, Run, RunStatus, RunTrigger, Schedule
+from evalsched.pairing import LEAST_COVERAGE_PERCENT
 from evalsched.verdicts import MetricVerdict, Verdict
 
 logger = structlog.get_logger(__name__)
@@ -39,17 +41,38 @@ class Judgement:
     spread: float | None = None
 
 
-def of(schedule: Schedule, run: Run) -> Run | None:
-    """Return what `run` is compared with: the pinned run, else the last good one with results."""
+# What later runs may be compared with unasked. What a program started must have asked the one who
+# answers the schedule.
+GOOD = Q(status=RunStatus.COMPLETED, regression_detected=False, batch__isnull=False) & (
+    ~Q(trigger=RunTrigger.API)
+    | Q(batch__agent=F("schedule__agent"))
+    | Q(batch__agent__isnull=True, batch__endpoint=F("schedule__endpoint"))
+)
+# A run tells nothing of the model where nothing was scored, too little was answered, or no case is
+# also in a baseline that it could be compared with. It stands behind every run that does.
+TELLING = Case(
+    When(avg_quality_score__isnull=True, then=Value(0)),
+    When(
+        failed_prompts__gt=F("total_prompts") * (100 - LEAST_COVERAGE_PERCENT) / 100.0,
+        then=Value(0),
+    ),
+    When(
+        baseline__avg_quality_score__isnull=False,
+        regression_details__pairs=0,
+        regression_details__not_comparable=[],
+        then=Value(0),
+    ),
+    default=Value(1),
+)
+
+
+def of(schedule: Schedule, run: Run, batch: Batch) -> Run | None:
+    """Return what `run` is compared with: the pinned run, else the last good one of its suite."""
     if schedule.baseline_id is not None and schedule.baseline_id != run.pk:
         return Run.objects.select_related("batch").get(pk=schedule.baseline_id)
-    good = Run.objects.filter(
-        schedule=schedule,
-        status=RunStatus.COMPLETED,
-        regression_detected=False,
-        batch__isnull=False,
-    )
-    return good.exclude(pk=run.pk).select_related("batch").order_by("-completed_at").first()
+    good = Run.objects.filter(GOOD, schedule=schedule, batch__suite=batch.suite_id)
+    newest = good.exclude(pk=run.pk).select_related("batch").order_by("-completed_at")
+    return newest.alias(telling=TELLING).filter(telling=1).first() or newest.first()
 
 
 def find(schedule: Schedule, run_id: uuid.UUID) -> Run:
@@ -95,26 +118,27 @@ def judge(schedule: Schedule, run: Run, batch: Batch) -> Judgement:
 
     Whatever goes wrong in it is said in the details: a run is settled all the same.
     """
+    candidate = Compared(batch, run)
+    baseline = of(schedule, run, batch)
     try:
         with transaction.atomic():
-            return _judged(schedule, Compared(batch, run))
+            return _judged(schedule, baseline, candidate)
     except Exception as error:
         logger.exception("run not compared", run=str(run.pk))
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
         sentence = NOT_JUDGED.format(why=why[:300])
-        return Judgement(_nothing(schedule, Compared(batch, run), sentence))
+        return Judgement(_nothing(schedule, candidate, sentence), baseline=baseline)
 
 
-def _judged(schedule: Schedule, candidate: Compared) -> Judgement:
+def _judged(schedule: Schedule, run: Run | None, candidate: Compared) -> Judgement:
     assert candidate.run is not None
-    run = of(schedule, candidate.run)
     if run is None:
         return Judgement(_nothing(schedule, candidate, FIRST))
     if run.batch is None:
         details = _nothing(schedule, candidate, PINNED_WITHOUT_RESULTS)
         return Judgement(details, baseline=run)
     baseline = Compared(run.batch, run)
-    rules = comparisons.rules_of(schedule)
+    rules = snapshots.rules(schedule, candidate.run)
     comparison = comparisons.compare(baseline, candidate, rules)
     return Judgement(
         details=comparisons.as_json(comparison, baseline, candidate),
@@ -135,5 +159,6 @@ _EQUAL = frozenset({Verdict.UNCHANGED, Verdict.INCONCLUSIVE})
 
 
 def _nothing(schedule: Schedule, candidate: Compared, sentence: str) -> dict[str, Any]:
+    assert candidate.run is not None
     sides = comparisons.sides_as_json(None, candidate)
-    return reports.nothing(comparisons.rules_of(schedule), sentence) | sides
+    return reports.nothing(snapshots.rules(schedule, candidate.run), sentence) | sides

@@ -75,7 +75,16 @@ def compare(baseline: Compared, candidate: Compared, rules: Rules) -> Comparison
 
 
 def report(baseline: Compared, candidate: Compared) -> dict[str, Any]:
-    """Return what the API shows of any two, by the rules of the candidate's schedule."""
+    """Return what the API shows of any two, by the rules of the candidate's schedule.
+
+    Raises:
+        Conflict: they have more calls than are read while somebody waits.
+    """
+    if baseline.batch.total + candidate.batch.total > MOST_CALLS:
+        raise Conflict(
+            f"The two have more than {MOST_CALLS:,} calls together, which are too many to compare "
+            "while you wait. A schedule compares its runs however large they are."
+        )
     rules = Rules() if candidate.run is None else rules_of(candidate.run.schedule)
     return as_json(compare(baseline, candidate, rules), baseline, candidate)
 
@@ -83,7 +92,7 @@ def report(baseline: Compared, candidate: Compared) -> dict[str, Any]:
 UNDER_WAY = "One of the two is under way. They are compared when both have ended."
 TOO_MANY = (
     f"Not compared here: the batches have more than {MOST_CALLS:,} calls together. Choose fewer of "
-    "them, or compare these two by POST /api/runs/compare."
+    "them; two whose calls are not too many together are compared by POST /api/runs/compare."
 )
 
 

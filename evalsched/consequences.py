@@ -14,7 +14,8 @@ logger = structlog.get_logger(__name__)
 def completed(schedule: Schedule, run: Run, now: datetime) -> None:
     if schedule.kind == ScheduleKind.MODEL_RUN:
         announcements.job_completed(schedule, run, now=now)
-    if run.regression_detected and schedule.alert_on_regression:
+    wanted = run.snapshot.get("alert_on_regression", schedule.alert_on_regression)
+    if run.regression_detected and wanted:
         announcements.evaluation_regression(schedule, run, now=now)
     if run.trigger == RunTrigger.SCHEDULE:
         Schedule.objects.filter(pk=schedule.pk).update(consecutive_failures=0)
@@ -58,7 +59,7 @@ def log_end(schedule: Schedule, run: Run) -> None:
 
 
 def _tell_of_failure(schedule: Schedule, run: Run, now: datetime) -> None:
-    if not schedule.alert_on_failure:
+    if not run.snapshot.get("alert_on_failure", schedule.alert_on_failure):
         return
     if schedule.kind == ScheduleKind.MODEL_RUN:
         announcements.job_failed(schedule, run, now=now)

@@ -13,20 +13,34 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from access import audit, clock
 from access.actors import Actor
 from access.errors import Invalid
+from access.models import AuditEvent
 from batches import batches, endpoints, engine, rescues
 from batches.batches import Config
-from batches.models import BATCH_OPEN, Agent, Batch, BatchStatus, ModelEndpoint, TestSuite
+from batches.models import (
+    BATCH_OPEN,
+    Agent,
+    Batch,
+    BatchStatus,
+    ModelEndpoint,
+    TestCase,
+    TestSuite,
+)
 from evalsched import comparisons, reports
 from evalsched.comparisons import Compared
+from evalsched.models import Run
+from evalsched.pairing import LEAST_COVERAGE_PERCENT
 from evalsched.verdicts import Comparison, Rules, Verdict
 
-# In place of an id: the newest completed batch of the same suite, model and agent.
+# In place of an id: the newest good batch of the same suite, model and agent, see `_last`.
 LAST = "last"
+# Keeps of a batch that it was found worse than its baseline.
+WORSE = "batch.regressed"
 # So many names are told to somebody who gave another one.
 _NAMED = 5
 # How long to wait where everything that is left is in the hands of others.
@@ -125,8 +139,8 @@ def work(batch_id: uuid.UUID, *, stopping: Callable[[], bool]) -> None:
             time.sleep(_PAUSE_SECONDS)
 
 
-def judge(question: Question, batch: Batch, *, strict: bool = False) -> Answer:
-    """Say what came of a batch that has ended.
+def judge(actor: Actor, question: Question, batch: Batch, *, strict: bool = False) -> Answer:
+    """Say what came of a batch that has ended; one that got worse is no `LAST` of later ones.
 
     Under `strict` it cannot be said either where the statistics leave a gated metric open.
     """
@@ -147,6 +161,7 @@ def judge(question: Question, batch: Batch, *, strict: bool = False) -> Answer:
     if comparison.not_comparable:
         return Answer(Exit.CANNOT_SAY, sentence, comparison)
     if comparison.regression_detected:
+        audit.record(actor, WORSE, batch, {"baseline": str(question.baseline.batch.pk)})
         return Answer(Exit.REGRESSED, sentence, comparison)
     undecided = any(found.gated and found.verdict in _OPEN for found in comparison.metrics)
     said = Exit.CANNOT_SAY if strict and undecided else Exit.NO_REGRESSION
@@ -188,10 +203,43 @@ def _baseline(
         same = Batch.objects.filter(
             project=actor.project, suite=suite, endpoint=endpoint, agent=agent
         )
-        last = same.filter(status=BatchStatus.COMPLETED).order_by("-completed_at").first()
-        return None if last is None else Compared(last, None)
+        last = _last(same)
+        return None if last is None else comparisons.find(actor.project.pk, last, field="baseline")
     try:
         key = uuid.UUID(wanted)
     except ValueError:
         raise Invalid(f"A baseline is the id of a run or batch, or '{LAST}'.") from None
     return comparisons.find(actor.project.pk, key, field="baseline")
+
+
+def _last(batches_of_same: QuerySet[Batch]) -> uuid.UUID | None:
+    """Return the newest that is worth comparing with: what was found worse must stay so.
+
+    It asked the whole suite, was answered as a comparison needs it, tried nothing out, and neither
+    it nor the batch that it scores anew was found worse. Where any has scores, it has some.
+    """
+    worse = AuditEvent.objects.filter(action=WORSE).filter(
+        Q(object_id=Cast(OuterRef("pk"), TextField()))
+        | Q(object_id=Cast(OuterRef("rescored_from"), TextField()))
+    )
+    regressed = Run.objects.filter(
+        Q(batch=OuterRef("pk")) | Q(batch=OuterRef("rescored_from")), regression_detected=True
+    )
+    good = batches_of_same.filter(
+        ~Exists(worse),
+        ~Exists(regressed),
+        status=BatchStatus.COMPLETED,
+        tracking_id="",
+        errors__lte=F("total") * (100 - LEAST_COVERAGE_PERCENT) / 100.0,
+    )
+    scored = good.filter(Q(passed__gt=0) | Q(failed__gt=0))
+    for found in (scored, good):
+        newest = found.order_by("-completed_at").iterator(chunk_size=50)
+        if last := next((batch.pk for batch in newest if _whole(batch)), None):
+            return last
+    return None
+
+
+def _whole(batch: Batch) -> bool:
+    cases = TestCase.objects.filter(suite=batch.suite_id).of_version(batch.suite_version)
+    return batch.total == cases.count() * batch.repeats

@@ -15,7 +15,7 @@ from unfold.widgets import (
 from access.admin.forms import DomainForm, TimezoneInput
 from access.models import Project
 from batches.batches import MAX_CONCURRENCY, MAX_REPEATS, Config
-from evalsched.metrics import gated_by_default
+from evalsched.metrics import THRESHOLD_TOO_SMALL, gated_by_default, too_small
 from evalsched.models import METRIC_CHOICES, Schedule
 from evalsched.zones import LONGEST_ZONE_NAME
 
@@ -142,6 +142,8 @@ class ScheduleForm(DomainForm):
 
     def clean(self) -> dict[str, Any]:
         values = super().clean()
+        if too_small(values.get("regression_threshold_percent") or 0):
+            self.add_error("regression_threshold_percent", THRESHOLD_TOO_SMALL)
         project = values.get("project") or getattr(self.instance, "project", None)
         for name in _PARTS:
             part = values.get(name)

@@ -14,6 +14,9 @@ class Metric(StrEnum):
 # More is better; of the others less is.
 RATES = frozenset({Metric.QUALITY, Metric.PASS_RATE})
 GATED_BY_DEFAULT = (Metric.QUALITY, Metric.PASS_RATE)
+# Less than this and more than nothing asks for more cases than anybody has.
+LEAST_THRESHOLD_PERCENT = 0.01
+THRESHOLD_TOO_SMALL = f"A threshold is 0, or at least {LEAST_THRESHOLD_PERCENT} percent."
 
 
 class RegressionMethod(StrEnum):
@@ -24,3 +27,7 @@ class RegressionMethod(StrEnum):
 
 def gated_by_default() -> list[str]:
     return [str(metric) for metric in GATED_BY_DEFAULT]
+
+
+def too_small(threshold_percent: float) -> bool:
+    return 0 < threshold_percent < LEAST_THRESHOLD_PERCENT

@@ -198,13 +198,15 @@ def _verdicts_reason(found: MetricVerdict, difference: Difference) -> str:
             ruled_out = f"A loss of {loss} or more is ruled out." if difference.margin > 0 else ""
             return "It was 0 and cannot drop." if difference.cannot_drop else ruled_out
         case Verdict.INCONCLUSIVE:
-            return _undecided(found.needed, loss)
+            return _undecided(found.needed, loss if difference.margin > 0 else "")
         case Verdict.INSUFFICIENT:
             return _too_little(difference)
     return ""
 
 
 def _undecided(needed: int | None, loss: str) -> str:
+    if needed is None and loss:
+        return f"A loss of {loss} is not ruled out, and no number of cases would decide it."
     if needed is None:
         return "With a threshold of 0 % no number of cases can show that nothing changed."
     return f"A loss of {loss} is not ruled out; about {needed:,} cases would decide it."

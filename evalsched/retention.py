@@ -9,11 +9,12 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from alerts.models import NOTIFICATION_OPEN, Event, Notification
 from batches.models import BATCH_FINISHED, Batch
-from evalsched.models import RUN_FINISHED, Run, RunStatus, Schedule
+from evalsched import baselines
+from evalsched.models import RUN_FINISHED, Run, Schedule
 
 logger = structlog.get_logger(__name__)
 
@@ -37,14 +38,16 @@ def forget_old(now: datetime) -> None:
 
 
 def _old_runs(before: datetime) -> QuerySet[Run]:
-    old = Run.objects.filter(status__in=RUN_FINISHED, completed_at__lt=before)
-    good = Q(status=RunStatus.COMPLETED, regression_detected=False, batch__isnull=False)
-    later = Run.objects.filter(
-        good, schedule=OuterRef("schedule"), completed_at__gt=OuterRef("completed_at")
+    runs = Run.objects.alias(telling=baselines.TELLING)
+    good = baselines.GOOD & Q(batch__suite=F("schedule__suite"))
+    better = Q(telling__gt=OuterRef("telling")) | Q(
+        telling=OuterRef("telling"), completed_at__gt=OuterRef("completed_at")
     )
+    others = runs.filter(good, better, schedule=OuterRef("schedule"))
     chosen = Schedule.objects.filter(baseline=OuterRef("pk"))
-    baselines = Q(Exists(chosen)) | (good & ~Exists(later))
-    return old.exclude(baselines).order_by("completed_at")
+    last_good = Q(Exists(runs.filter(good, pk=OuterRef("pk")))) & ~Exists(others)
+    old = runs.filter(status__in=RUN_FINISHED, completed_at__lt=before)
+    return old.exclude(Q(Exists(chosen)) | last_good).order_by("completed_at")
 
 
 def _old_batches(before: datetime) -> QuerySet[Batch]:

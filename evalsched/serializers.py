@@ -8,7 +8,7 @@ from rest_framework import serializers
 from access.api.serializers import OwnedSerializer, StrictSerializer
 from batches.serializers import BatchConfigSerializer
 from evalsched import agenda, forecasts, occurrences, schedules
-from evalsched.metrics import Metric, RegressionMethod
+from evalsched.metrics import THRESHOLD_TOO_SMALL, Metric, RegressionMethod, too_small
 from evalsched.models import (
     METHOD_CHOICES,
     METRIC_CHOICES,
@@ -74,7 +74,10 @@ class ScheduleSerializer(OwnedSerializer):
     pause_reason = serializers.CharField(max_length=2000, required=False, allow_blank=True)
     batch_test_config = BatchConfigSerializer(required=False)
     regression_threshold_percent = serializers.FloatField(
-        min_value=0, max_value=100, required=False
+        min_value=0,
+        max_value=100,
+        required=False,
+        help_text=THRESHOLD_TOO_SMALL,
     )
     regression_method = serializers.ChoiceField(choices=METHOD_CHOICES, required=False)
     gated_metrics = serializers.ListField(
@@ -149,6 +152,11 @@ class ScheduleSerializer(OwnedSerializer):
         """Return it as it is kept: JSON has no decimals."""
         money = config.get("max_cost")
         return config if money is None else config | {"max_cost": str(money)}
+
+    def validate_regression_threshold_percent(self, percent: float) -> float:
+        if too_small(percent):
+            raise serializers.ValidationError(THRESHOLD_TOO_SMALL)
+        return percent
 
     def validate_gated_metrics(self, names: list[str]) -> list[str]:
         """Return each once, in the order in which they are shown."""

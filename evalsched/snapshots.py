@@ -5,8 +5,10 @@ from typing import Any
 from access.errors import Invalid
 from batches import agents
 from batches.models import Agent, Batch, ModelEndpoint, TestSuite
-from evalsched.comparisons import ENDPOINT_PARAMETERS
+from evalsched.comparisons import ENDPOINT_PARAMETERS, rules_of
+from evalsched.metrics import Metric, RegressionMethod
 from evalsched.models import Run, Schedule, ScheduleKind
+from evalsched.verdicts import Rules
 
 _DELETED = "The {part} '{name}' was deleted. Choose another in the schedule, then run now."
 
@@ -31,7 +33,23 @@ def of(schedule: Schedule) -> dict[str, Any]:
         "agent_id": None if schedule.agent is None else str(schedule.agent_id),
         "agent_name": "" if schedule.agent is None else schedule.agent.name,
         "batch_test_config": schedule.batch_test_config,
+        "alert_on_regression": schedule.alert_on_regression,
+        "regression_threshold_percent": schedule.regression_threshold_percent,
+        "regression_method": schedule.regression_method,
+        "gated_metrics": list(schedule.gated_metrics),
     }
+
+
+def rules(schedule: Schedule, run: Run) -> Rules:
+    """Return how the run is judged; one of an older release, by the schedule as it is now."""
+    about = run.snapshot
+    if "gated_metrics" not in about:
+        return rules_of(schedule)
+    return Rules(
+        method=RegressionMethod(about["regression_method"]),
+        threshold_percent=about["regression_threshold_percent"],
+        gated=tuple(metric for metric in Metric if metric in about["gated_metrics"]),
+    )
 
 
 def used(batch: Batch) -> dict[str, Any]:

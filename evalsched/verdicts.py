@@ -15,6 +15,8 @@ from evalsched.pairing import Pairing, Side, changes, obstacles, pair
 
 # Binary fractions: a loss of 0.05 is not less than a margin of 0.05.
 _ROUNDING = 1e-12
+# Smaller ones ask for more cases than there are, or than a number holds.
+_LEAST_MARGIN = 1e-6
 
 
 class Verdict(StrEnum):
@@ -127,7 +129,9 @@ def _judged(
     else:
         verdict = Verdict.INSUFFICIENT if found is None else decide(found, p_adjusted)
     plain = rules.method == RegressionMethod.THRESHOLD or (
-        rules.method == RegressionMethod.AUTO and verdict == Verdict.INSUFFICIENT
+        rules.method == RegressionMethod.AUTO
+        and verdict == Verdict.INSUFFICIENT
+        and (found is None or found.n < LEAST_PAIRS)
     )
     by_plain = found is not None and found.value < 0 and found.value <= _ROUNDING - found.margin
     return MetricVerdict(
@@ -173,7 +177,7 @@ def _twin(found: Difference | None) -> Difference | None:
 
 def _needed(found: Difference) -> int | None:
     """Return how many cases would detect a loss of the margin; None where no number would."""
-    if found.margin <= 0 or found.spread is None:
+    if found.margin < _LEAST_MARGIN or found.spread is None:
         return None
     if not found.spread or (found.changing is not None and found.clusters is None):
         # Where nothing has changed yet, something may: about what Agresti and Min assume.

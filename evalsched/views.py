@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from access import audit
 from access.api.views import ApiView
 from access.errors import Conflict, Invalid, NotFound
+from access.models import Role, Scope
 from batches import agents, endpoints, suites
 from batches.models import Batch
 from batches.serializers import StartedBatchSerializer
@@ -150,6 +151,8 @@ class Upcoming(_Schedules):
 class Preview(ApiView):
     queryset = Schedule.objects.all()
     serializer_class = PreviewSerializer
+    write_scope = Scope.READ
+    write_role = Role.VIEWER
 
     @extend_schema(responses=TimesSerializer)
     def post(self, request: Request) -> Response:
@@ -198,9 +201,14 @@ class BatchTestingRun(ApiView):
         return answered(self, batch, scheduled_evaluation_run_id=str(run.pk))
 
     def _schedule(self) -> Schedule | None:
-        if self.request.headers.get(SCHEDULED, "").strip().lower() not in {"true", "1"}:
-            return None
+        wanted = self.request.headers.get(SCHEDULED, "").strip().lower()
         asked = self.request.headers.get(SCHEDULE_ID, "").strip()
+        if wanted not in {"", "true", "1", "false", "0"}:
+            raise Invalid(f"{SCHEDULED} is 'true' or 'false', not '{wanted[:50]}'.")
+        if asked and not wanted:
+            raise Invalid(f"{SCHEDULE_ID} needs {SCHEDULED}: true.")
+        if wanted not in {"true", "1"}:
+            return None
         if not asked:
             raise Invalid(f"{SCHEDULED} needs {SCHEDULE_ID}, which names the schedule.")
         try:
@@ -217,14 +225,15 @@ class BatchTestingRun(ApiView):
 
 
 class Baseline(_Schedules):
-    @extend_schema(request=BaselineSerializer)
+    serializer_class = BaselineSerializer
+
+    @extend_schema(responses={200: ScheduleSerializer})
     def post(self, request: Request, schedule_id: Any) -> Response:
         """Choose the run that the schedule's runs are compared with; null: the last good one."""
-        serializer = BaselineSerializer(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        schedule, run_id = self.found(pk=schedule_id), serializer.validated_data["run_id"]
+        schedule, run_id = self.found(pk=schedule_id), self.given()["run_id"]
         run = None if run_id is None else baselines.find(schedule, run_id)
-        return self.shown(baselines.pin(self.actor, schedule, run))
+        chosen = baselines.pin(self.actor, schedule, run)
+        return Response(ScheduleSerializer(chosen, context=self.get_serializer_context()).data)
 
 
 class _Runs(ApiView):
@@ -288,6 +297,8 @@ class CancelRun(_Runs):
 class CompareRuns(ApiView):
     queryset = Run.objects.all()
     serializer_class = CompareSerializer
+    write_scope = Scope.READ
+    write_role = Role.VIEWER
 
     @extend_schema(responses={200: ComparisonSerializer})
     def post(self, request: Request) -> Response:

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.api.views import ApiView
+from access.models import Role, Scope
 from batches import experiments
 from batches.models import Batch
 from batches.serializers import BatchSerializer
@@ -37,6 +38,8 @@ class OneExperiment(DeleteExperiment):
 class EstimateBatch(ApiView):
     queryset = Batch.objects.all()
     serializer_class = StartBatchSerializer
+    write_scope = Scope.READ
+    write_role = Role.VIEWER
 
     @extend_schema(responses={200: EstimateSerializer})
     def post(self, request: Request) -> Response:

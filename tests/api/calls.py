@@ -19,7 +19,7 @@ class Call:
     answers: str = "refused"
     body: dict[str, Any] | None = field(default=None, hash=False)
     session_only: bool = False
-    # What a viewer may do as well: it concerns nobody but the caller.
+    # What a viewer may do as well: it changes nothing, or concerns the caller alone.
     personal: bool = False
 
     def __str__(self) -> str:
@@ -125,7 +125,10 @@ CALLS = [
     Call("POST", "batches/{batch}/rescore"),
     Call("GET", "batches/compare?ids={own_batch},{batch}"),
     Call(
-        "POST", "batches/estimate", body={"test_suite_id": "{suite}", "model_id": "{own_endpoint}"}
+        "POST",
+        "batches/estimate",
+        body={"test_suite_id": "{suite}", "model_id": "{own_endpoint}"},
+        personal=True,
     ),
     Call("GET", "batches", "own"),
     Call("GET", "batches?test_suite_id={suite}", "empty"),
@@ -186,7 +189,13 @@ CALLS = [
         "scheduled-evaluations/{schedule}/backfill",
         body={"start": "2025-01-01T00:00:00Z", "end": "2025-01-01T05:00:00Z"},
     ),
-    Call("POST", "scheduled-evaluations/preview", "nobodys", {"schedule_type": "hourly"}),
+    Call(
+        "POST",
+        "scheduled-evaluations/preview",
+        "nobodys",
+        {"schedule_type": "hourly"},
+        personal=True,
+    ),
     Call("GET", "scheduled-evaluations/{schedule}/runs.csv"),
     Call("POST", "scheduled-evaluations/{schedule}/baseline", body={"run_id": None}),
     Call("POST", "scheduled-evaluations/{own_schedule}/baseline", body={"run_id": "{run}"}),
@@ -195,9 +204,24 @@ CALLS = [
     Call("GET", "scheduled-evaluations/{own_schedule}/runs/{run}"),
     Call("POST", "scheduled-evaluations/{schedule}/runs/{run}/cancel"),
     Call("POST", "scheduled-evaluations/{own_schedule}/runs/{run}/cancel"),
-    Call("POST", "runs/compare", body={"baseline": "{run}", "candidate": "{own_batch}"}),
-    Call("POST", "runs/compare", body={"baseline": "{own_batch}", "candidate": "{run}"}),
-    Call("POST", "runs/compare", body={"baseline": "{own_batch}", "candidate": "{batch}"}),
+    Call(
+        "POST",
+        "runs/compare",
+        body={"baseline": "{run}", "candidate": "{own_batch}"},
+        personal=True,
+    ),
+    Call(
+        "POST",
+        "runs/compare",
+        body={"baseline": "{own_batch}", "candidate": "{run}"},
+        personal=True,
+    ),
+    Call(
+        "POST",
+        "runs/compare",
+        body={"baseline": "{own_batch}", "candidate": "{batch}"},
+        personal=True,
+    ),
     Call("GET", "scheduled", "own"),
     Call("GET", "scheduled?model_name=Endpoint of Antarctica", "empty"),
     Call("POST", "scheduled", body=_MODEL_RUN | {"model_name": "{endpoint}"}),

@@ -135,6 +135,14 @@ def test_a_baseline_that_is_none_is_refused(
     assert "run_id" in answer.json()["details"]
 
 
+@pytest.mark.parametrize("body", [[], None, "null", 7])
+def test_a_baseline_is_chosen_by_an_object(body: Any, api: Api, schedule: Schedule) -> None:
+    answer = api.create(f"scheduled-evaluations/{schedule.pk}/baseline", body)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "invalid"
+
+
 def test_a_run_that_cannot_be_the_baseline_is_refused(
     api: Api, actor: Actor, schedule: Schedule
 ) -> None:

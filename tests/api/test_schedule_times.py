@@ -489,6 +489,25 @@ def test_without_the_headers_it_is_a_batch_and_no_more(
     assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("headers", "named"),
+    [
+        ({"X-Scheduled-Evaluation": "yes"}, "X-Scheduled-Evaluation is 'true' or 'false'"),
+        ({}, "X-Scheduled-Evaluation-Id needs X-Scheduled-Evaluation: true"),
+    ],
+)
+def test_headers_that_are_half_meant_start_nothing(
+    api: Api, actor: Actor, batch: dict[str, Any], headers: dict[str, str], named: str
+) -> None:
+    key = {"X-Scheduled-Evaluation-Id": str(make_schedule(actor).pk)}
+
+    answer = api.create("batch-testing/run", batch, **key, **headers)
+
+    assert answer.status_code == 400
+    assert named in answer.json()["message"]
+    assert api.read("batches").json()["count"] == 0
+
+
 def test_a_batch_of_an_unknown_schedule_is_not_started(
     api: Api, actor: Actor, batch: dict[str, Any]
 ) -> None:

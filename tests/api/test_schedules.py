@@ -102,6 +102,7 @@ def test_the_answer_says_when_it_runs_next(
         ({"catchup_window_minutes": 10**12}, "catchup_window_minutes"),
         ({"regression_threshold_percent": -1}, "regression_threshold_percent"),
         ({"regression_threshold_percent": 101}, "regression_threshold_percent"),
+        ({"regression_threshold_percent": 1e-300}, "regression_threshold_percent"),
         ({"regression_threshold_percent": 10**600}, "regression_threshold_percent"),
         ({"batch_test_config": {"concurrency": 0}}, "batch_test_config.concurrency"),
         ({"batch_test_config": {"nonsense": 0}}, "batch_test_config.nonsense"),

@@ -24,28 +24,24 @@ def batch_of(run: Run) -> Batch:
     return Batch.objects.get(pk=run.batch_id)
 
 
-def make_completed(
-    schedule: Schedule,
-    *,
-    hours: int = 0,
-    wrong: Collection[int] = (),
-    broken: Collection[int] = (),
-    latency_ms: float = 100.0,
-    cost: Decimal | None = None,
-) -> Run:
-    """Make the scheduled run of so many hours after NOW; cases are numbered from 1.
+def make_completed(schedule: Schedule, *, hours: int = 0, **brought: Any) -> Run:
+    """Make the scheduled run of so many hours after NOW; `brought` as of `bring_results`."""
+    return make_ended(make_under_way(schedule, hours=hours), **brought)
 
-    Those in `wrong` fail in every repeat, those in `broken` meet a broken endpoint.
-    """
+
+def make_under_way(schedule: Schedule, *, hours: int = 0) -> Run:
     moment = NOW + timedelta(hours=hours)
     run = make_run(schedule, scheduled_for=moment, trigger=RunTrigger.SCHEDULE)
     assert admission.start_queued(moment) == 1
     run.refresh_from_db()
+    return run
+
+
+def make_ended(run: Run, **brought: Any) -> Run:
+    """Bring the run's results, as `bring_results`, and settle it."""
     assert run.batch_id is not None
-    bring_results(
-        run.batch_id, moment, wrong=wrong, broken=broken, latency_ms=latency_ms, cost=cost
-    )
-    runs.settle(run.batch_id, now=moment + timedelta(minutes=1))
+    bring_results(run.batch_id, run.scheduled_for, **brought)
+    runs.settle(run.batch_id, now=run.scheduled_for + timedelta(minutes=1))
     run.refresh_from_db()
     assert run.status == RunStatus.COMPLETED, run.error_message
     return run
@@ -57,10 +53,15 @@ def bring_results(
     *,
     wrong: Collection[int] = (),
     broken: Collection[int] = (),
+    unscored: Collection[int] = (),
     latency_ms: float = 100.0,
     cost: Decimal | None = None,
 ) -> None:
-    """Answer every call of the batch, a window after the other."""
+    """Answer every call of the batch, a window after the other; cases are numbered from 1.
+
+    Those in `wrong` fail in every repeat, those in `broken` meet a broken endpoint, those in
+    `unscored` a judge who is away.
+    """
     numbers = dict(Job.objects.filter(batch=batch_id).values_list("pk", "ordinal"))
 
     def result(claim: Claim) -> Result:
@@ -74,6 +75,9 @@ def bring_results(
                 error_class="infra",
                 error_message="no connection",
             )
+        if number in unscored:
+            took = latency_ms + number
+            return Result(claim, JobOutcome.UNSCORED, attempts=1, wall_ms=9, latency_ms=took)
         fails = number in wrong
         return Result(
             claim,

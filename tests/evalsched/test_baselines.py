@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from access.errors import Conflict, Invalid
 from access.models import AuditEvent
 from alerts.models import AlertType, Event, Notification
-from batches import endpoints, suites
+from batches import batches, endpoints, experiments, suites
+from batches.case_comparisons import MOST_CALLS
 from batches.models import Batch, Job
-from evalsched import baselines, comparisons, schedules
+from evalsched import baselines, comparisons, runs, schedules
 from evalsched.models import Run, RunStatus, Schedule
 from evalsched.verdicts import Rules
 from tests.evalsched.compared_runs import (
@@ -21,12 +23,15 @@ from tests.evalsched.compared_runs import (
     bring_results,
     make_cases_schedule,
     make_completed,
+    make_ended,
+    make_under_way,
 )
 from tests.factories import (
     NOW,
     make_actor,
     make_batch,
     make_case_draft,
+    make_endpoint,
     make_run,
     make_schedule,
     make_suite,
@@ -98,6 +103,128 @@ def test_a_run_whose_batch_was_deleted_is_no_baseline() -> None:
     assert make_completed(schedule, hours=2).baseline_id == oldest.pk
 
 
+ALL = range(1, 21)
+
+
+def test_a_run_without_scores_is_no_baseline_where_one_has_some() -> None:
+    schedule = make_cases_schedule(20)
+    good = make_completed(schedule)
+    silent = make_completed(schedule, hours=1, unscored=ALL)
+
+    bad = make_completed(schedule, hours=2, wrong=ALL)
+    after = make_completed(schedule, hours=3)
+
+    assert (silent.baseline_id, silent.regression_detected) == (good.pk, False)
+    assert (bad.baseline_id, bad.regression_detected) == (good.pk, True)
+    assert after.baseline_id == good.pk
+
+
+def test_runs_that_nothing_scores_are_compared_all_the_same() -> None:
+    schedule = make_cases_schedule(20, gated_metrics=["latency"])
+    first = make_completed(schedule, unscored=ALL)
+
+    slow = make_completed(schedule, hours=1, unscored=ALL, latency_ms=900)
+    scored = make_completed(schedule, hours=2)
+    after = make_completed(schedule, hours=3)
+
+    assert (slow.baseline_id, slow.regression_detected) == (first.pk, True)
+    assert scored.baseline_id == first.pk
+    assert after.baseline_id == scored.pk
+
+
+def test_a_run_that_shares_no_scored_case_with_its_baseline_is_no_baseline() -> None:
+    schedule = make_cases_schedule(20)
+    good = make_completed(schedule, unscored=range(11, 21))
+    other = make_completed(schedule, hours=1, unscored=range(1, 11))
+
+    after = make_completed(schedule, hours=2, wrong=range(1, 11))
+
+    assert (other.baseline_id, other.avg_quality_score) == (good.pk, 1.0)
+    assert (after.baseline_id, after.regression_detected) == (good.pk, True)
+
+
+def test_a_run_that_lacks_answers_is_no_baseline_however_few_a_run_may_have(
+    settings: Settings,
+) -> None:
+    settings.EVALSCHED_MIN_COVERAGE_PERCENT = 50
+    schedule = make_cases_schedule(20)
+    good = make_completed(schedule)
+    broken = make_completed(schedule, hours=1, broken=[1, 4, 7, 10, 13, 16])
+
+    after = make_completed(schedule, hours=2)
+
+    assert verdict_of(broken) == "not_comparable"
+    assert after.baseline_id == good.pk
+
+
+def test_after_a_change_of_conditions_the_next_runs_are_compared_with_each_other() -> None:
+    schedule = make_cases_schedule(20)
+    make_completed(schedule)
+    endpoints.change(make_actor(schedule.user), schedule.endpoint, parameters={"temperature": 1})
+    changed = make_completed(schedule, hours=1)
+
+    after = make_completed(schedule, hours=2, wrong=ALL)
+
+    assert verdict_of(changed) == "not_comparable"
+    assert (after.baseline_id, after.regression_detected) == (changed.pk, True)
+
+
+def make_recorded(schedule: Schedule, *, hours: int, **batch: Any) -> Run:
+    """Make the run that a program records by starting a batch itself."""
+    actor, moment = make_actor(schedule.user), NOW + timedelta(hours=hours)
+    wanted = {"suite": schedule.suite, "endpoint": schedule.endpoint} | batch
+    made = make_batch(actor, now=moment, deadline_at=moment + timedelta(hours=1), **wanted)
+    run = runs.record(actor, schedule, made, now=moment)
+    bring_results(made.pk, moment)
+    runs.settle(made.pk, now=moment + timedelta(minutes=1))
+    run.refresh_from_db()
+    assert run.status == RunStatus.COMPLETED
+    return run
+
+
+def test_a_run_that_a_program_started_is_a_baseline() -> None:
+    schedule = make_cases_schedule(20)
+    recorded = make_recorded(schedule, hours=1)
+
+    assert make_completed(schedule, hours=2).baseline_id == recorded.pk
+
+
+@pytest.mark.parametrize("other", ["suite", "endpoint"])
+def test_a_run_of_something_else_that_a_program_started_is_no_baseline(other: str) -> None:
+    schedule = make_cases_schedule(20)
+    good = make_completed(schedule)
+    actor = make_actor(schedule.user)
+    another = make_suite(actor, cases=4) if other == "suite" else make_endpoint(actor)
+    make_recorded(schedule, hours=1, **{other: another})
+
+    after = make_completed(schedule, hours=2, wrong=ALL)
+
+    assert (after.baseline_id, after.regression_detected) == (good.pk, True)
+
+
+def test_a_run_of_another_suite_is_compared_with_none_of_this_one() -> None:
+    schedule = make_cases_schedule(20)
+    make_completed(schedule)
+    suite = make_suite(make_actor(schedule.user), cases=4)
+
+    run = make_recorded(schedule, hours=1, suite=suite)
+
+    assert run.baseline_id is None
+    assert run.regression_details is not None
+    assert run.regression_details["sentence"] == baselines.FIRST
+
+
+def test_another_model_of_the_schedule_is_compared_with_the_one_before() -> None:
+    schedule = make_cases_schedule(20)
+    good, actor = make_completed(schedule), make_actor(schedule.user)
+    schedule.refresh_from_db()
+    schedules.change(actor, schedule, now=NOW, endpoint=make_endpoint(actor))
+
+    run = make_completed(schedule, hours=1, wrong=ALL)
+
+    assert (run.baseline_id, run.regression_detected) == (good.pk, True)
+
+
 # --- A baseline that was chosen --------------------------------------------------------------
 
 
@@ -161,6 +288,22 @@ def test_a_chosen_baseline_without_results_is_said() -> None:
     assert run.regression_details is not None
     assert run.regression_details["sentence"] == baselines.PINNED_WITHOUT_RESULTS
     assert not run.regression_detected
+
+
+def test_the_results_of_a_chosen_baseline_are_not_deleted() -> None:
+    schedule = make_cases_schedule(12, name="Nightly")
+    chosen, actor = make_completed(schedule), make_actor(schedule.user)
+    Batch.objects.filter(runs=chosen).update(tracking_id="trial")
+    schedule = baselines.pin(actor, schedule, chosen)
+
+    with pytest.raises(Conflict, match="chosen for the schedule 'Nightly'"):
+        batches.delete(actor, batch_of(chosen), now=NOW)
+    with pytest.raises(Conflict, match="chosen for the schedule 'Nightly'"):
+        experiments.delete(actor, "trial", cancel=True, now=NOW)
+
+    baselines.pin(actor, schedule, None)
+    batches.delete(actor, batch_of(chosen), now=NOW)
+    assert not Batch.objects.exists()
 
 
 def test_deleting_a_baseline_leaves_what_pointed_at_it() -> None:
@@ -284,6 +427,47 @@ def test_the_schedules_rules_are_followed() -> None:
     assert slow.regression_detected
     assert slow.regression_details is not None
     assert slow.regression_details["gated_metrics"] == ["latency"]
+
+
+def test_a_run_under_way_is_judged_by_the_rules_that_it_was_made_with() -> None:
+    schedule = make_cases_schedule(40)
+    make_completed(schedule)
+    under_way = make_under_way(schedule, hours=1)
+    schedule.refresh_from_db()
+    schedule = schedules.change(
+        make_actor(schedule.user),
+        schedule,
+        now=NOW,
+        regression_threshold_percent=90.0,
+        regression_method="threshold",
+        gated_metrics=["cost"],
+        alert_on_regression=False,
+    )
+
+    run = make_ended(under_way, wrong=range(1, 16))
+
+    assert run.regression_detected
+    assert run.regression_details is not None
+    assert run.regression_details["threshold_percent"] == 10
+    assert Event.objects.filter(alert_type=AlertType.EVALUATION_REGRESSION).exists()
+    later = make_completed(schedule, hours=2, wrong=range(1, 16))
+    assert not later.regression_detected
+
+
+def test_a_run_of_an_older_release_is_judged_by_its_schedule() -> None:
+    schedule = make_cases_schedule(40, regression_threshold_percent=50.0)
+    make_completed(schedule)
+    run = make_under_way(schedule, hours=1)
+    for name in ("gated_metrics", "regression_method", "regression_threshold_percent"):
+        del run.snapshot[name]
+    del run.snapshot["alert_on_regression"], run.snapshot["alert_on_failure"]
+    run.save(update_fields=["snapshot"])
+
+    ended = make_ended(run, wrong=range(1, 25))
+
+    assert ended.regression_details is not None
+    assert ended.regression_details["threshold_percent"] == 50
+    assert Event.objects.filter(alert_type=AlertType.EVALUATION_REGRESSION).exists()
 
 
 def test_a_comparison_reads_each_batch_once_however_many_cases_there_are() -> None:
@@ -510,6 +694,42 @@ def test_a_run_without_results_is_not_compared() -> None:
 
     with pytest.raises(Invalid, match="has no results"):
         comparisons.find(run.project_id, run.pk, field="baseline")
+
+
+def test_more_calls_than_anybody_waits_for_are_not_compared() -> None:
+    schedule = make_cases_schedule(12)
+    runs_ = [make_completed(schedule), make_completed(schedule, hours=1)]
+    sides = [comparisons.Compared(batch_of(run), run) for run in runs_]
+    sides[0].batch.total = MOST_CALLS
+
+    with pytest.raises(Conflict, match="too many to compare while you wait"):
+        comparisons.report(sides[0], sides[1])
+
+
+@pytest.mark.parametrize("percent", [1e-300, 1e-9])
+def test_a_threshold_next_to_nothing_is_compared_all_the_same(percent: float) -> None:
+    schedule = make_cases_schedule(20, regression_threshold_percent=percent)
+    make_completed(schedule)
+
+    run = make_completed(schedule, hours=1, wrong=[1])
+
+    assert run.regression_details is not None
+    assert run.regression_details["metrics"]["pass_rate"]["cases_needed"] is None
+    assert "no number of cases would decide it" in run.regression_details["sentence"]
+
+
+def test_the_plain_threshold_does_not_decide_what_is_all_one_cluster() -> None:
+    actor = make_actor()
+    drafts = [make_case_draft(n, metadata={"cluster": "document"}) for n in range(1, 21)]
+    schedule = make_schedule(actor, suite=make_suite(actor, cases=drafts))
+    make_completed(schedule)
+
+    run = make_completed(schedule, hours=1, wrong=range(1, 11))
+
+    assert not run.regression_detected
+    assert run.regression_details is not None
+    assert verdict_of(run) == "insufficient"
+    assert "at least two clusters are needed" in run.regression_details["sentence"]
 
 
 def test_jobs_that_did_not_run_are_not_answered() -> None:

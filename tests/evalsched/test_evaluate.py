@@ -156,6 +156,7 @@ def test_exits_with_0_where_nothing_got_worse_and_1_where_it_did(
         (("--max-cost", "1"), "The price of 'Bot' is unknown"),
         (("--user", "nobody"), "Say one with --user"),
         (("--junit", "nowhere/results.xml"), "There is no folder nowhere"),
+        (("--junit", "tests"), "tests is a folder. Name a file in it"),
     ],
 )
 def test_what_could_not_run_exits_with_2_and_makes_no_call(

@@ -7,7 +7,7 @@ import pytest
 from alerts.models import Event
 from batches import batches
 from batches.models import Batch, Job
-from evalsched import baselines, retention
+from evalsched import baselines, retention, schedules
 from evalsched.models import Run, RunStatus
 from tests.evalsched.compared_runs import make_cases_schedule, make_completed
 from tests.factories import (
@@ -18,6 +18,7 @@ from tests.factories import (
     make_experiment,
     make_notification,
     make_run,
+    make_suite,
 )
 
 pytestmark = pytest.mark.django_db
@@ -39,6 +40,28 @@ def test_old_runs_go_with_their_results_and_the_last_good_one_stays() -> None:
     assert list(Batch.objects.values_list("pk", flat=True)) == [runs[-1].batch_id]
     assert Job.objects.count() == 12
     assert not Run.objects.filter(pk=failed.pk).exists()
+
+
+def test_the_last_run_that_says_something_stays_whatever_came_after_it() -> None:
+    schedule = make_cases_schedule(12)
+    good = make_completed(schedule)
+    make_completed(schedule, hours=1, unscored=range(1, 13))
+
+    forget()
+
+    assert list(Run.objects.values_list("pk", flat=True)) == [good.pk]
+
+
+def test_a_run_of_a_former_suite_goes() -> None:
+    schedule = make_cases_schedule(12)
+    make_completed(schedule)
+    schedule.refresh_from_db()
+    actor = make_actor(schedule.user)
+    schedules.change(actor, schedule, now=NOW, suite=make_suite(actor, cases=2))
+
+    forget()
+
+    assert not Run.objects.exists()
 
 
 def test_a_chosen_baseline_stays_with_its_results() -> None:

@@ -1,5 +1,6 @@
 """`manage.py evaluate`: one evaluation in this process, with a verdict as its exit status."""
 
+import os
 import signal
 import sys
 import threading
@@ -67,8 +68,8 @@ class Command(BaseCommand):
             raise _failed(f"It could not run: {type(error).__name__}: {error}") from error
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["junit"] and not options["junit"].parent.is_dir():
-            raise CommandError(f"There is no folder {options['junit'].parent}. Make it first.")
+        if options["junit"]:
+            _refuse_unwritable(options["junit"])
         actor = projects.commanded_by(options["user"], options["project"])
         names = ("suite", "model", "agent", "baseline", "threshold")
         question = evaluations.ask(actor, **{name: options[name] for name in names})
@@ -76,11 +77,11 @@ class Command(BaseCommand):
         batch = evaluations.start(actor, question, config, now=clock.database_now())
         self._watch(batch, showing.Progress(batch, quiet=not options["verbosity"]))
         batch.refresh_from_db()
+        answer = evaluations.judge(actor, question, batch, strict=options["strict"])
+        showing.results(batch, answer)
         if options["junit"]:
             pieces = junit.document([batch], nullcontext)
             options["junit"].write_text("".join(pieces), encoding="utf-8")
-        answer = evaluations.judge(question, batch, strict=options["strict"])
-        showing.results(batch, answer)
         if answer.exit:
             sys.exit(answer.exit)
 
@@ -115,6 +116,16 @@ def _until_done(
     while not done.wait(_LOOK_SECONDS) and not interrupted.is_set():
         batch.refresh_from_db()
         shown.show(batch, now=clock.database_now())
+
+
+def _refuse_unwritable(file: Path) -> None:
+    """Refuse before any call is paid for what could not be written afterwards."""
+    if not file.parent.is_dir():
+        raise CommandError(f"There is no folder {file.parent}. Make it first.")
+    if file.is_dir():
+        raise CommandError(f"{file} is a folder. Name a file in it.")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise CommandError(f"{file} cannot be written. Name another file.")
 
 
 def _work(batch_id: UUID, stopping: threading.Event) -> None:

@@ -16,6 +16,36 @@ logger = structlog.get_logger(__name__)
 _SHORTEST_SECRET = 32
 
 
+# A hundred years of days, so that a date so long ago can still be written; a week of seconds.
+_DAYS, _WEEK, _MANY = 36_500, 604_800, 1_000_000
+# What each number may be: beyond these the service would stand still or fail at its work.
+_BOUNDS = {
+    "EVALSCHED_TICK_SECONDS": (1, 3600),
+    "EVALSCHED_LEASE_SECONDS": (1, 3600),
+    "EVALSCHED_SLICE_SECONDS": (1, 3600),
+    "EVALSCHED_SOFT_SHUTDOWN_SECONDS": (0, 3600),
+    "EVALSCHED_MAX_CONCURRENT_RUNS": (1, _MANY),
+    "EVALSCHED_MAX_CONCURRENT_MODEL_RUNS": (1, _MANY),
+    "EVALSCHED_RUN_TIMEOUT_SECONDS": (1, _WEEK),
+    "EVALSCHED_MAX_CONSECUTIVE_FAILURES": (1, 32_767),
+    "EVALSCHED_CLEANUP_MINUTES": (1, 10_080),
+    "EVALSCHED_EXPERIMENT_DEFAULT_DAYS": (1, _DAYS),
+    "EVALSCHED_RESULT_RETENTION_DAYS": (1, _DAYS),
+    "EVALSCHED_EVALUATION_RETENTION_DAYS": (1, _DAYS),
+    "EVALSCHED_TRACE_RETENTION_DAYS": (1, _DAYS),
+    "EVALSCHED_EXPERIMENT_MAX_DOCUMENTS": (1, _MANY),
+    "EVALSCHED_EXPERIMENT_MAX_PER_USER": (1, _MANY),
+    "EVALSCHED_RATE_LIMIT_READS": (1, _MANY),
+    "EVALSCHED_RATE_LIMIT_WRITES": (1, _MANY),
+    "EVALSCHED_RATE_LIMIT_INGEST": (1, _MANY),
+    "EVALSCHED_RATE_LIMIT_LOGINS": (1, _MANY),
+    "EVALSCHED_RATE_LIMIT_REFUSED": (1, _MANY),
+    "EVALSCHED_MAX_BODY_BYTES": (1, 2**31 - 1),
+    "EVALSCHED_MAX_BODY_IMPORT_BYTES": (1, 2**31 - 1),
+    "EVALSCHED_MAX_BODY_TRACES_BYTES": (1, 2**31 - 1),
+}
+
+
 @register(Tags.security)
 def secrets_are_set(**_: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
@@ -45,31 +75,10 @@ def _secret_key() -> str:
 
 @register()
 def numbers_are_sensible(**_: Any) -> list[CheckMessage]:
-    least_one = [
-        "EVALSCHED_TICK_SECONDS",
-        "EVALSCHED_LEASE_SECONDS",
-        "EVALSCHED_SLICE_SECONDS",
-        "EVALSCHED_MAX_CONCURRENT_RUNS",
-        "EVALSCHED_MAX_CONCURRENT_MODEL_RUNS",
-        "EVALSCHED_RUN_TIMEOUT_SECONDS",
-        "EVALSCHED_MAX_CONSECUTIVE_FAILURES",
-        "EVALSCHED_CLEANUP_MINUTES",
-        "EVALSCHED_EXPERIMENT_DEFAULT_DAYS",
-        "EVALSCHED_RESULT_RETENTION_DAYS",
-        "EVALSCHED_EVALUATION_RETENTION_DAYS",
-        "EVALSCHED_EXPERIMENT_MAX_DOCUMENTS",
-        "EVALSCHED_EXPERIMENT_MAX_PER_USER",
-        "EVALSCHED_RATE_LIMIT_READS",
-        "EVALSCHED_RATE_LIMIT_WRITES",
-        "EVALSCHED_RATE_LIMIT_INGEST",
-        "EVALSCHED_MAX_BODY_BYTES",
-        "EVALSCHED_MAX_BODY_TRACES_BYTES",
-        "EVALSCHED_TRACE_RETENTION_DAYS",
-    ]
     found: list[CheckMessage] = [
-        Error(f"{name} must be 1 or more.", id="evalsched.E010")
-        for name in least_one
-        if getattr(settings, name) < 1
+        Error(f"{name} must lie in {least}..{most}.", id="evalsched.E010")
+        for name, (least, most) in _BOUNDS.items()
+        if not least <= getattr(settings, name) <= most
     ]
     if not 0 <= settings.EVALSCHED_MIN_COVERAGE_PERCENT <= 100:  # noqa: PLR2004
         found.append(
@@ -104,7 +113,22 @@ def addresses_are_usable(**_: Any) -> list[CheckMessage]:
     if not settings.REDIS_URL:
         hint = "Set REDIS_URL: the broker is no Redis that rate limits could use as well."
         found.append(Error("REDIS_URL is missing.", hint=hint, id="evalsched.E023"))
+    elif not _is_redis(settings.REDIS_URL):
+        hint = "Set it to redis://host:6379/1, rediss:// with TLS, or unix:///path?db=1."
+        found.append(Error("REDIS_URL is no address of Redis.", hint=hint, id="evalsched.E024"))
+    if "://" not in settings.CELERY_BROKER_URL:
+        hint = "Set it to redis://host:6379/0, or redis+socket:///path?virtual_host=0."
+        found.append(Error("CELERY_BROKER_URL is no address.", hint=hint, id="evalsched.E025"))
     return found
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port  # raises where it is no number
+    except ValueError:
+        return False
+    return parts.scheme in {"redis", "rediss", "unix"} and port != 0
 
 
 @register(Tags.security, deploy=True)

@@ -33,7 +33,8 @@ SERVICE_ROLE_KEY = env.str("SERVICE_ROLE_KEY", "")
 DEBUG = env.bool("DEBUG", False)
 HOST = env.str("HOST", "127.0.0.1")
 PORT = env.int("PORT", 8000)
-PUBLIC_URL = (env.str("PUBLIC_URL", "") or f"http://{HOST}:{PORT}").rstrip("/")
+# Read and put together again: the scheme becomes lower case, as in browsers.
+PUBLIC_URL = urlsplit(env.str("PUBLIC_URL", "") or f"http://{HOST}:{PORT}").geturl().rstrip("/")
 ALLOWED_HOSTS = env.list(
     "ALLOWED_HOSTS",
     default=["localhost", "127.0.0.1", "[::1]", HOST, urlsplit(PUBLIC_URL).hostname or HOST],
@@ -66,7 +67,7 @@ EVALSCHED_RATE_LIMIT_INGEST = env.int("EVALSCHED_RATE_LIMIT_INGEST", 6000)
 EVALSCHED_RATE_LIMIT_REFUSED = env.int("EVALSCHED_RATE_LIMIT_REFUSED", 600)
 EVALSCHED_RATE_LIMIT_LOGINS = env.int("EVALSCHED_RATE_LIMIT_LOGINS", 10)
 
-# web | worker | beat: whose limits apply, and what has to be loaded
+# web | worker | beat | migrate: whose limits apply, and what has to be loaded
 EVALSCHED_PROCESS = env.str("EVALSCHED_PROCESS", "web")
 
 # --- Application --------------------------------------------------------------------------------
@@ -151,6 +152,7 @@ WHITENOISE_AUTOREFRESH = False
 
 # --- PostgreSQL ---------------------------------------------------------------------------------
 DATABASES: dict[str, Any] = {"default": env.db("DATABASE_URL", _embedded.database_url)}
+_patience = {"worker": 60_000, "migrate": 0}.get(EVALSCHED_PROCESS, 10_000)
 DATABASES["default"] |= {
     # A child of the pool keeps its connection over tasks; a broken one is found before its use.
     "CONN_MAX_AGE": 60,
@@ -161,9 +163,10 @@ DATABASES["default"] |= {
         "application_name": f"evalsched-{EVALSCHED_PROCESS}",
         "options": " ".join(
             [
-                f"-c statement_timeout={60_000 if EVALSCHED_PROCESS == 'worker' else 10_000}",
+                f"-c statement_timeout={_patience}",
                 "-c idle_in_transaction_session_timeout=60000",
-                "-c lock_timeout=5000",
+                # What migrates waits for whoever uses the table; 0 is no limit.
+                f"-c lock_timeout={0 if EVALSCHED_PROCESS == 'migrate' else 5000}",
             ]
         ),
     },

@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.checks import run_checks
 from django.db import connection
+from django.utils import timezone
 from pytest_django import Settings
 
-from config.checks import print_configuration
+from config.checks import _BOUNDS, print_configuration
 from tests.processes_at_work import ROOT
 from tests.servers import child_environment
 
@@ -35,6 +37,9 @@ def test_the_settings_of_the_tests_are_fine() -> None:
         ("EVALSCHED_LEASE_SECONDS", -1, "E010"),
         ("EVALSCHED_MAX_CONCURRENT_RUNS", 0, "E010"),
         ("EVALSCHED_RATE_LIMIT_READS", 0, "E010"),
+        ("EVALSCHED_RATE_LIMIT_LOGINS", 0, "E010"),
+        ("EVALSCHED_TRACE_RETENTION_DAYS", 999_999, "E010"),
+        ("EVALSCHED_RESULT_RETENTION_DAYS", 999_999, "E010"),
         ("EVALSCHED_MIN_COVERAGE_PERCENT", 101, "E011"),
         ("EVALSCHED_MIN_COVERAGE_PERCENT", -1, "E011"),
         ("EVALSCHED_LOG_FORMAT", "xml", "E012"),
@@ -42,6 +47,9 @@ def test_the_settings_of_the_tests_are_fine() -> None:
         ("PUBLIC_URL", "evals.example", "E021"),
         ("EVALSCHED_PRIVATE_HOSTS", ["10.0.0.0/99"], "E022"),
         ("REDIS_URL", "", "E023"),
+        ("REDIS_URL", "zz", "E024"),
+        ("REDIS_URL", "redis://host:port/1", "E024"),
+        ("CELERY_BROKER_URL", "zz", "E025"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Overriding setting")
@@ -53,6 +61,12 @@ def test_a_setting_that_is_wrong_is_named(
     assert ids(deploy=name == "SECRET_KEY") - {"evalsched.W001", "evalsched.W002"} == {
         f"evalsched.{expected}"
     }
+
+
+def test_the_longest_days_can_be_counted_back() -> None:
+    for name, (_, most) in _BOUNDS.items():
+        if name.endswith("_DAYS"):
+            assert timezone.now() - timedelta(days=most), name
 
 
 @pytest.mark.parametrize("name", ["SERVICE_ROLE_KEY", "EVALSCHED_METRICS_TOKEN"])
@@ -121,3 +135,33 @@ def test_no_process_starts_without_its_secrets(command: tuple[str, ...]) -> None
 
     assert ended.returncode != 0
     assert "SECRET_KEY is missing or short." in ended.stdout + ended.stderr
+
+
+def _settings(asked: str, **environment: str) -> list[str]:
+    """Return what the settings hold under an environment, as words."""
+    ended = subprocess.run(
+        [sys.executable, "-c", f"from config import settings as s; print({asked})"],
+        cwd=ROOT,
+        env=child_environment("any") | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    return ended.stdout.split()
+
+
+def test_https_is_https_however_it_is_spelt() -> None:
+    held = _settings("s.PUBLIC_URL, s.SESSION_COOKIE_SECURE", PUBLIC_URL="HTTPS://evals.example/")
+
+    assert held == ["https://evals.example", "True"]
+
+
+def test_migrations_take_as_long_as_they_need() -> None:
+    asked = "s.DATABASES['default']['OPTIONS']['options']"
+
+    migrating = _settings(asked, EVALSCHED_PROCESS="migrate")
+    answering = _settings(asked, EVALSCHED_PROCESS="web")
+
+    assert {"statement_timeout=0", "lock_timeout=0"} <= set(migrating)
+    assert {"statement_timeout=10000", "lock_timeout=5000"} <= set(answering)

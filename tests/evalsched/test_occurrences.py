@@ -257,10 +257,12 @@ def test_every_complaint_comes_at_once_under_its_field() -> None:
 
 
 def test_an_expression_counts_only_for_custom() -> None:
-    timing = Timing("daily", "nonsense", "UTC")
+    timing = Timing("daily", "0 5 * * *", "UTC")
 
-    validate(timing)
+    with pytest.raises(Invalid) as refusal:
+        validate(timing)
 
+    assert list(refusal.value.details) == ["cron_expression"]
     assert next_after(timing, NOW) == utc("2025-01-16T02:00")
 
 

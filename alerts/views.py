@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from access.api.cursors import CursorPagination
 from access.api.views import ApiView
 from access.errors import Invalid
-from access.models import Scope
+from access.models import Role, Scope
 from alerts import episodes, previews, reports, rulebook, traces
 from alerts.evaluation_pages import EvaluationPages
 from alerts.filters import AlertFilter, AlertRuleFilter, TraceFilter
@@ -122,6 +122,8 @@ class Evaluations(_AlertRules):
 
 class PreviewAlertRule(_AlertRules):
     serializer_class = PreviewRequestSerializer
+    write_scope = Scope.READ
+    write_role = Role.VIEWER
 
     @extend_schema(responses=PreviewSerializer)
     def post(self, request: Request, rule_id: Any) -> Response:

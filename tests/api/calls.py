@@ -244,7 +244,7 @@ CALLS = [
     Call("PATCH", "analytics/alert-rules/{rule}", body={"rule_name": "Taken"}),
     Call("DELETE", "analytics/alert-rules/{rule}"),
     Call("GET", "analytics/alert-rules/{rule}/evaluations"),
-    Call("POST", "analytics/alert-rules/{rule}/preview", body={"minutes": 5}),
+    Call("POST", "analytics/alert-rules/{rule}/preview", body={"minutes": 5}, personal=True),
     Call("POST", "analytics/alert-rules/{rule}/test"),
     Call("GET", "alerts", "empty"),
     Call("GET", "alerts?rule_id={rule}", "empty"),

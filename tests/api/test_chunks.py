@@ -47,7 +47,8 @@ def _send_raw(served: Served, chunks: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(head.encode() + chunks)
         client.shutdown(socket.SHUT_WR)
-        return client.recv(65536)
+        # Head and body may come apart.
+        return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
 @pytest.mark.processes

@@ -46,8 +46,8 @@ class Window:
     async def results(self, *, patience: float, gather: float) -> list[Result]:
         """Return what has landed, waiting up to `patience` seconds for the first.
 
-        Then `gather` seconds more for company, unless nobody else is in flight; twice as long
-        where claims wait to follow, but no longer than half of them last.
+        Then `gather` seconds more for company, unless nobody else is in flight; where claims wait
+        to follow, as long again, but no longer than half of them last.
         """
         if not self._landed:
             try:
@@ -85,11 +85,10 @@ class Window:
         return [*unfinished, *grounded]
 
     async def _company(self, seconds: float) -> None:
-        if not self._waiting:
-            await asyncio.sleep(seconds)
-            return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._half_gone.wait(), 2 * seconds)
+        await asyncio.sleep(seconds)
+        if self._waiting:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._half_gone.wait(), seconds)
 
     def _take_off(self) -> None:
         while self._waiting and len(self._flying) < self.limit:
